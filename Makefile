@@ -1,0 +1,59 @@
+# Everything a person or a machine does with this repository. `make help` lists it.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long check format schemas bench lock clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+$(VENV)/run.stamp: deploy/requirements.txt deploy/build.txt pyproject.toml
+	@echo "Installing Coexist into $(VENV) (once) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --require-hashes -r deploy/requirements.txt -r deploy/build.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp tests/requirements.txt
+	@echo "Installing the test tools into $(VENV) (once) ..."
+	@$(PIP) install --require-hashes -r tests/requirements.txt
+	@touch $@
+
+run: $(VENV)/run.stamp ## install, then run the demo: everything in one process, Meta included
+	@exec $(BIN)/coexist demo
+
+test: $(VENV)/dev.stamp ## every test, in under ten minutes
+	@$(BIN)/python -m pytest
+
+test-long: $(VENV)/dev.stamp ## the long variants: more cases, more kills
+	@COEXIST_TEST_LONG=1 $(BIN)/python -m pytest
+
+check: $(VENV)/dev.stamp ## lint, types, import rules, generated files in step
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --diff .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/coexist schemas export --check schemas/json
+
+format: $(VENV)/dev.stamp ## let ruff format and mend what it can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+schemas: $(VENV)/run.stamp ## write the JSON Schemas and the AsyncAPI document anew
+	@$(BIN)/coexist schemas export schemas/json
+
+bench: $(VENV)/run.stamp ## the figures of performance, as ratios in one run
+	@$(BIN)/coexist bench
+
+LOCK := $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-header --no-annotate \
+        --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --allow-unsafe --upgrade
+lock: $(VENV)/dev.stamp ## pin every dependency anew, with hashes
+	@$(LOCK) --output-file deploy/requirements.txt pyproject.toml
+	@$(LOCK) --output-file deploy/build.txt deploy/build.in
+	@$(LOCK) --output-file tests/requirements.txt tests/requirements.in
+
+clean: ## remove what make made
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -1,0 +1,169 @@
+"""Whose message this is: phones and user ids that lead to one conversation.
+
+A user id (BSUID) names a person for good; a phone may be given to somebody else. So an event that carries both joins
+them, except where the phone already belongs to a person with another user id: then the phone has been recycled, and
+goes to whoever used it last. A conversation id is a keyed digest of the first identity seen, so it tells nothing and
+is never given to another person. When two conversations turn out to be one, the smaller id survives.
+"""
+
+import copy
+from hashlib import blake2b
+
+from schemas.items import Contact
+from schemas.phones import match_key
+from schemas.ports import State, States
+from schemas.states import Alias, alias_key
+
+
+class Person(State):
+    """One conversation's identities, what is known of the contact, and which of our sends to it are open."""
+
+    number: str = ""
+    conversation_id: str = ""
+    aliases: list[str] = []
+    wa_id: str = ""
+    user_id: str = ""
+    parent_user_id: str = ""
+    username: str = ""
+    name: str = ""
+    merged_into: str = ""
+    open: list[str] = []
+    waiting: list[str] = []
+
+
+class Resolution:
+    """What resolving a contact led to: the person, the states that changed, and the conversations that were joined."""
+
+    __slots__ = ("changed", "merged", "person")
+
+    def __init__(self, person: Person) -> None:
+        self.person = person
+        self.changed: dict[str, State | None] = {}
+        self.merged: list[tuple[str, str]] = []
+
+
+def person_key(conversation_id: str) -> str:
+    """Where a person is kept."""
+    return f"c/{conversation_id}"
+
+
+def identities(contact: Contact) -> list[str]:
+    """The identities a contact carries, strongest first."""
+    found = []
+    if contact.user_id:
+        found.append(f"u:{contact.user_id}")
+    if contact.parent_user_id:
+        found.append(f"u:{contact.parent_user_id}")
+    if contact.wa_id:
+        found.append(f"p:{match_key(contact.wa_id)}")
+    return found
+
+
+def alias_keys(number: str, contact: Contact) -> list[str]:
+    """The alias states that a contact touches."""
+    return [alias_key(number, identity) for identity in identities(contact)]
+
+
+def conversation_id(key: bytes, number: str, identity: str) -> str:
+    """The id of a conversation that begins with this identity."""
+    return "c" + blake2b(f"{number}/{identity}".encode(), digest_size=12, key=key).hexdigest()
+
+
+def find(states: States, number: str, contact: Contact) -> Person | None:
+    """The person a contact leads to, or None where nobody was met yet."""
+    for identity in identities(contact):
+        alias = states.get(alias_key(number, identity))
+        if alias is not None:
+            return survivor(states, number, alias.conversation)
+    return None
+
+
+def survivor(states: States, number: str, conversation: str) -> Person | None:
+    """The person under a conversation id, or under the one that it was merged into."""
+    person: Person | None = states.get(person_key(conversation))
+    while person is not None and person.merged_into:
+        person = states.get(person_key(person.merged_into))
+    return person
+
+
+def resolve(states: States, key: bytes, number: str, contact: Contact, at: float, fallback: str) -> Resolution:
+    """The person a contact leads to, met now if never before. `fallback` names a sender who shows no identity."""
+    names = identities(contact) or [f"m:{fallback}"]
+    known = {name: alias for name in names if (alias := states.get(alias_key(number, name))) is not None}
+    people = _people(states, number, known)
+    home = _home(people, contact)
+    if home is None:
+        home = Person(number=number, conversation_id=conversation_id(key, number, names[0]))
+    result = Resolution(home)
+    _join(states, result, [person for person in people.values() if _same(person, home, contact)])
+    _attach(result, known, names, contact, at)
+    return result
+
+
+def _people(states: States, number: str, known: dict[str, Alias]) -> dict[str, Person]:
+    people: dict[str, Person] = {}
+    for alias in known.values():
+        person = survivor(states, number, alias.conversation)
+        if person is not None:
+            people[person.conversation_id] = person
+    return people
+
+
+def _home(people: dict[str, Person], contact: Contact) -> Person | None:
+    """Of the people the identities lead to, the one who may be this contact, smallest id first."""
+    fitting = [person for person in people.values() if _fits(person, contact)]
+    return min(fitting, key=lambda person: person.conversation_id, default=None)
+
+
+def _fits(person: Person, contact: Contact) -> bool:
+    return not (contact.user_id and person.user_id and person.user_id != contact.user_id)
+
+
+def _same(person: Person, home: Person, contact: Contact) -> bool:
+    return person.conversation_id != home.conversation_id and _fits(person, contact)
+
+
+def _join(states: States, result: Resolution, others: list[Person]) -> None:
+    """Merge other conversations into the survivor and let their aliases lead to it."""
+    for other in others:
+        small, large = sorted((result.person, other), key=lambda person: person.conversation_id)
+        kept = copy.copy(small)
+        kept.aliases = sorted({*small.aliases, *large.aliases})
+        kept.open = [*small.open, *(token for token in large.open if token not in small.open)]
+        kept.waiting = [*small.waiting, *(wamid for wamid in large.waiting if wamid not in small.waiting)]
+        for field in ("wa_id", "user_id", "parent_user_id", "username", "name"):
+            setattr(kept, field, getattr(small, field) or getattr(large, field))
+        retired = copy.copy(large)
+        retired.merged_into, retired.open, retired.waiting = kept.conversation_id, [], []
+        for identity in large.aliases:
+            alias = states.get(alias_key(kept.number, identity))
+            if alias is not None and alias.conversation == large.conversation_id:
+                result.changed[alias_key(kept.number, identity)] = Alias(
+                    conversation=kept.conversation_id, claimed_at=alias.claimed_at
+                )
+        result.changed[person_key(retired.conversation_id)] = retired
+        result.merged.append((kept.conversation_id, retired.conversation_id))
+        result.person = kept
+
+
+def _attach(result: Resolution, known: dict[str, Alias], names: list[str], contact: Contact, at: float) -> None:
+    """Let every identity of the contact lead to its person, and keep what the contact tells of itself."""
+    person = copy.copy(result.person)
+    for name in names:
+        alias = known.get(name)
+        if alias is not None and alias.claimed_at > at and alias.conversation != person.conversation_id:
+            continue
+        claimed_at = max(at, alias.claimed_at) if alias else at
+        if alias is None or alias.conversation != person.conversation_id:
+            result.changed[alias_key(person.number, name)] = Alias(
+                conversation=person.conversation_id, claimed_at=claimed_at
+            )
+        if name not in person.aliases:
+            person.aliases = [*person.aliases, name]
+    for field in ("wa_id", "user_id", "parent_user_id", "username", "name"):
+        value = getattr(contact, field)
+        if value and not (field in ("user_id", "wa_id") and getattr(person, field)):
+            setattr(person, field, value)
+    if person != result.person or result.merged or not result.person.aliases:
+        result.changed[person_key(person.conversation_id)] = person
+    result.person = person

@@ -1,0 +1,211 @@
+"""`/webhooks/meta`: the handshake, and webhooks that are answered 200 only once they are durable.
+
+A plain ASGI callable, because on this path a framework costs more than the cryptography. Nothing is parsed or
+counted as an item before the signature is right, and nothing unsigned reaches the log.
+"""
+
+import hmac
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, Protocol
+from urllib.parse import parse_qs
+
+from ingest.deadlines import Deadlines
+from ingest.normalize import normalize
+from ingest.problem import PROBLEM_JSON, PROBLEMS
+from ingest.signature import verify
+from schemas.ports import Event, LogUnavailable
+
+PATH = "/webhooks/meta"
+
+BODY_BYTES_MAX = 4 * 1024 * 1024
+"""Meta sends 3 MB at most (Meta contract 1.5)."""
+
+BODY_DEADLINE_S = 5.0
+"""From the end of the head to the end of the body. Meta's own bodies come in one piece."""
+
+APPEND_DEADLINE_S = 3.0
+"""Meta retries what is not answered, but an answer that comes too late is a repeat all the same (Meta contract 1.3)."""
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Append = Callable[[Sequence[tuple[str, Event]]], Awaitable[None]]
+
+_CHALLENGE = re.compile(rb"[0-9A-Za-z_-]{1,200}")
+_CLOSE = (b"connection", b"close")
+
+
+class Observer(Protocol):
+    """Who counts what happens here. Nothing it is given names a person; it must never raise or wait."""
+
+    def answered(self, status: int, seconds: float, items: int) -> None:
+        """A request got its answer: status, time from head to answer, and the items appended (0 when refused)."""
+
+    def refused(self, reason: str) -> None:
+        """A request was turned away: too_large, too_slow, media_type, signature, handshake, method, disconnected."""
+
+    def secret(self, index: int) -> None:
+        """This one of the app secrets signed a webhook: after a rotation the old one falls silent."""
+
+    def unconfirmed(self) -> None:
+        """An append was not confirmed in time; Meta was told to send again."""
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Webhook:
+    """The ASGI callable for `/webhooks/meta`.
+
+    `append` makes events durable before it returns, or raises LogUnavailable. `secrets` are all app secrets that are
+    valid now; the sequence is read anew for each request, so its owner may rotate them. `clock` gives seconds since
+    1970. Raises ValueError without a secret: an unsigned webhook is never taken.
+    """
+
+    def __init__(
+        self,
+        append: Append,
+        secrets: Sequence[bytes],
+        verify_token: bytes,
+        clock: Callable[[], float],
+        observer: Observer,
+    ) -> None:
+        if not secrets or not all(secrets):
+            raise ValueError("an app secret is needed to check signatures; set COEXIST_META_APP_SECRETS")
+        self._append = append
+        self._secrets = secrets
+        self._verify_token = verify_token
+        self._clock = clock
+        self._observer = observer
+        self._deadlines = Deadlines()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        started = time.monotonic()
+        items = 0
+        try:
+            if scope["method"] == "POST":
+                items = await self._take(scope["headers"], receive)
+                status = 200
+                await send(_OK_START)
+                await send(_OK_BODY)
+            elif scope["method"] == "GET":
+                status = 200
+                await _answer(send, 200, self._handshake(scope["query_string"]), b"text/plain")
+            else:
+                raise _Refused(405, "method")
+        except _Refused as refusal:
+            self._observer.refused(refusal.reason)
+            status = refusal.status
+            if refusal.reason == "disconnected":
+                return
+            await _refuse(send, status)
+        self._observer.answered(status, time.monotonic() - started, items)
+
+    async def _take(self, headers: list[tuple[bytes, bytes]], receive: Receive) -> int:
+        """Read, check, normalise and append one webhook; the number of its items. Raises _Refused."""
+        signatures = _check_length(headers)
+        waited_for = (408, "too_slow")
+        try:
+            with self._deadlines.within(BODY_DEADLINE_S) as deadline:
+                body = await _body(receive)
+                _check_media_type(headers)
+                index = verify(signatures, body, self._secrets)
+                if index is None:
+                    raise _Refused(401, "signature")
+                self._observer.secret(index)
+                events = normalize(body, self._clock())
+                waited_for = (503, "unconfirmed")
+                deadline.extend(APPEND_DEADLINE_S)
+                await self._append(events)
+        except (LogUnavailable, TimeoutError):
+            if waited_for[0] == 503:
+                self._observer.unconfirmed()
+            raise _Refused(*waited_for) from None
+        return len(events)
+
+    def _handshake(self, query: bytes) -> bytes:
+        """The challenge of Meta's verification request (Meta contract 1.1). Raises _Refused."""
+        try:
+            asked = parse_qs(query, keep_blank_values=True, max_num_fields=20)
+        except ValueError:
+            raise _Refused(403, "handshake") from None
+        mode, token, challenge = (asked.get(b"hub." + key, []) for key in (b"mode", b"verify_token", b"challenge"))
+        known = len(token) == 1 and bool(self._verify_token) and hmac.compare_digest(token[0], self._verify_token)
+        if not known or mode != [b"subscribe"] or len(challenge) != 1 or not _CHALLENGE.fullmatch(challenge[0]):
+            raise _Refused(403, "handshake")
+        return challenge[0]
+
+
+def _check_length(headers: list[tuple[bytes, bytes]]) -> list[bytes]:
+    """The values of the signature header; a body that announces itself as too large is refused unread."""
+    signatures = []
+    for name, value in headers:
+        if name == b"x-hub-signature-256":
+            signatures.append(value)
+        elif name == b"content-length" and (len(value) > 18 or not value.isdigit() or int(value) > BODY_BYTES_MAX):
+            raise _Refused(413, "too_large")
+    return signatures
+
+
+def _check_media_type(headers: list[tuple[bytes, bytes]]) -> None:
+    """Plain JSON and nothing else: no decompression, no forms."""
+    types = []
+    for name, value in headers:
+        if name == b"content-type":
+            types.append(value)
+        elif name == b"content-encoding":
+            raise _Refused(415, "media_type")
+    if len(types) != 1 or types[0].partition(b";")[0].strip().lower() != b"application/json":
+        raise _Refused(415, "media_type")
+
+
+async def _body(receive: Receive) -> bytes:
+    """The whole body, read no further than its limit."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message["type"] == "http.request" and not message.get("more_body", False) and len(body) <= BODY_BYTES_MAX:
+        return body
+    pieces, size = [], 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise _Refused(499, "disconnected")
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > BODY_BYTES_MAX:
+            raise _Refused(413, "too_large")
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+        message = await receive()
+
+
+_OK_START: Message = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]}
+_OK_BODY: Message = {"type": "http.response.body"}
+
+
+async def _answer(
+    send: Send, status: int, body: bytes, media_type: bytes, more: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    headers = [(b"content-type", media_type), (b"content-length", str(len(body)).encode()), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+_MORE_HEADERS = {
+    405: ((b"allow", b"GET, POST"),),
+    408: (_CLOSE,),
+    413: (_CLOSE,),
+    503: ((b"retry-after", b"1"),),
+}
+
+
+async def _refuse(send: Send, status: int) -> None:
+    """Answer without what was refused. After 408 and 413 a body is still on its way, so the connection ends."""
+    await _answer(send, status, PROBLEMS[status], PROBLEM_JSON, _MORE_HEADERS.get(status, ()))

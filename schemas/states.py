@@ -1,0 +1,107 @@
+"""States that more than one processor looks at. Their owner alone writes them; the others read them as `foreign`."""
+
+from schemas.ports import State
+
+PERSON_APP = "person_app"
+AGENT = "agent"
+BOT = "bot"
+UNKNOWN = "unknown"
+CLAIMS_MAX = 8
+"""Claims remembered per conversation: enough to fall back when one of them turns out to be our own send."""
+UNREAD_MAX = 100
+WINDOW_S = 24 * 3600
+"""The customer service window: 24 h after the last live inbound message (Meta contract, quick facts)."""
+
+MESSAGES = "echo_sync.messages"
+CONVERSATIONS = "echo_sync.conversations"
+DELIVERY = "sender.delivery"
+
+
+class Alias(State):
+    """One identity of a person at a number, and the conversation it leads to. Owner: echo_sync.messages."""
+
+    conversation: str = ""
+    claimed_at: float = 0
+
+
+class Number(State):
+    """A business number as we know it. Owner: echo_sync.messages."""
+
+    number: str = ""
+    waba: str = ""
+    business_phone: str = ""
+    rate_per_s: int = 20
+    paused_because: str = ""
+    changed_at: float = 0
+
+
+class Claim(State):
+    """Somebody took the conversation, or gave it back, at an instant, until another one."""
+
+    at: float = 0
+    id: str = ""
+    who: str = ""
+    until: float = 0
+
+
+class Conversation(State):
+    """The state of one conversation. Owner: echo_sync.conversations.
+
+    Every field is a maximum, a set or a last-writer-wins over event time, so that any order of the same facts leads
+    to the same state; who owns it now follows from the claims and the clock.
+    """
+
+    number: str = ""
+    conversation_id: str = ""
+    wa_id: str = ""
+    user_id: str = ""
+    username: str = ""
+    name: str = ""
+    claims: list[Claim] = []
+    bot_seen: bool = False
+    inbound: list[tuple[float, str]] = []
+    last_inbound_at: float = 0
+    last_outbound_at: float = 0
+    newest_at: float = 0
+    newest_id: str = ""
+    window_until: float = 0
+    assignee: str = ""
+    assigned_at: float = 0
+    version: int = 0
+    merged_into: str = ""
+    told: bytes = b""
+
+
+def alias_key(number: str, identity: str) -> str:
+    """Where the alias of an identity (`u:…` a user id, `p:…` a phone's match key) is kept."""
+    return f"i/{number}/{identity}"
+
+
+def number_key(number: str) -> str:
+    """Where a number is kept."""
+    return f"n/{number}"
+
+
+def conversation_key(conversation_id: str) -> str:
+    """Where the state of a conversation is kept."""
+    return f"v/{conversation_id}"
+
+
+def claim_now(conversation: Conversation, now: float) -> Claim | None:
+    """The newest claim, when it still holds; None after a release or once its time is over."""
+    if not conversation.claims:
+        return None
+    newest = max(conversation.claims, key=_order)
+    return newest if newest.who != BOT and newest.until > now else None
+
+
+def owner_now(conversation: Conversation, now: float) -> str:
+    """Who is the customer-facing party: person_app, agent, bot or unknown."""
+    claim = claim_now(conversation, now)
+    if claim is not None:
+        return claim.who
+    return BOT if conversation.claims or conversation.bot_seen else UNKNOWN
+
+
+def _order(claim: Claim) -> tuple[float, int, str]:
+    return claim.at, claim.who == BOT, claim.id

@@ -1,0 +1,160 @@
+"""A command's life, and the lines it stands in: what `sender.delivery` keeps.
+
+queued ──▶ open ──accepted──▶ accepted
+▲         │ ├──refused────▶ rejected
+│         │ └──no answer──▶ ambiguous ──evidence──▶ accepted
+└─retry───┘                     └──window over──▶ unresolved (at_most_once) │ queued again (at_least_once)
+queued ──▶ withdrawn │ expired │ cancelled
+"""
+
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from schemas.items import Contact
+from schemas.phones import digits, match_key
+from schemas.ports import State
+
+QUEUED, OPEN, AMBIGUOUS = "queued", "open", "ambiguous"
+ACCEPTED, REJECTED, UNRESOLVED = "accepted", "rejected", "unresolved"
+WITHDRAWN, EXPIRED, CANCELLED = "withdrawn", "expired", "cancelled"
+FINAL = frozenset({ACCEPTED, REJECTED, UNRESOLVED, WITHDRAWN, EXPIRED, CANCELLED})
+
+AT_MOST_ONCE, AT_LEAST_ONCE = "at_most_once", "at_least_once"
+
+
+class OnlyIf(msgspec.Struct):
+    """Conditions under which alone a command may go."""
+
+    no_message_after: str = ""
+    not_taken_over: bool = False
+
+
+class Request(msgspec.Struct):
+    """The data of `send.requested` and `send.cancel`, as the hot path reads it."""
+
+    command_id: str = ""
+    number: str = ""
+    to: str = ""
+    message: Raw | UnsetType = UNSET
+    origin: str = "bot"
+    policy: str = ""
+    lane: str = ""
+    not_before: str = ""
+    expires_at: str = ""
+    only_if: OnlyIf | None = None
+    defer_until_released: bool = False
+
+
+class Command(State):
+    """One command. `attempt` counts from 1; `opened_at` is when the last one was committed."""
+
+    number: str = ""
+    command_id: str = ""
+    lane: str = ""
+    slot: int = -1
+    state: str = QUEUED
+    digest: bytes = b""
+    wa_id: str = ""
+    user_id: str = ""
+    message: bytes = b""
+    kind: str = ""
+    origin: str = "bot"
+    policy: str = AT_MOST_ONCE
+    expires_at: float = 0
+    only_if: OnlyIf | None = None
+    defer: bool = False
+    deferred: bool = False
+    requested_at: float = 0
+    attempt: int = 0
+    token: str = ""
+    opened_at: float = 0
+    message_id: str = ""
+    refusals: int = 0
+    doubtful: bool = False
+    story: list[tuple[float, str, str]] = []
+
+
+class Lane(State):
+    """The line of commands to one recipient; the head alone may be under way."""
+
+    number: str = ""
+    lane: str = ""
+    head: int = 0
+    tail: int = 0
+    in_flight: str = ""
+    pair_tat: float = 0
+    pair_refusals: int = 0
+
+
+class Slot(State):
+    """A place in a lane."""
+
+    command_id: str = ""
+
+
+class Queue(State):
+    """A number's own pace: its bucket, how many attempts are open, and until when it is held."""
+
+    number: str = ""
+    tat: float = 0
+    open: int = 0
+    held_until: float = 0
+    held_because: str = ""
+    slowed_until: float = 0
+
+
+def command_key(command_id: str) -> str:
+    """Where a command is kept."""
+    return f"k/{command_id}"
+
+
+def lane_key(number: str, lane: str) -> str:
+    """Where a lane is kept."""
+    return f"l/{number}/{lane}"
+
+
+def slot_key(number: str, lane: str, slot: int) -> str:
+    """Where a place of a lane is kept."""
+    return f"x/{number}/{slot:012d}/{lane}"
+
+
+def queue_key(number: str) -> str:
+    """Where a number's pace is kept."""
+    return f"q/{number}"
+
+
+def recipient(to: str) -> Contact | None:
+    """A phone or a user id (two letters, a dot, then the id); None for what is neither."""
+    if len(to) > 3 and to[2] == "." and to[:2].isalpha():
+        return Contact(user_id=to)
+    phone = digits(to)
+    return Contact(wa_id=phone) if phone else None
+
+
+def lane_of(contact: Contact) -> str:
+    """The line of a recipient, whichever variant of the phone was written."""
+    return f"u:{contact.user_id}" if contact.user_id else f"p:{match_key(contact.wa_id)}"
+
+
+def digest(request: Request) -> bytes:
+    """What makes two requests under one command id the same."""
+    plain = (
+        request.number,
+        request.to,
+        bytes(request.message) if request.message is not UNSET else b"",
+        request.origin,
+    )
+    return blake2b(repr(plain).encode(), digest_size=16).digest()
+
+
+def default_policy(kind: str) -> str:
+    """Free-form replies are worth repeating; what is billed or means something once is not (design, sends)."""
+    return AT_MOST_ONCE if kind in ("template", "interactive") else AT_LEAST_ONCE
+
+
+def story_of(command: Command) -> list[dict[str, Any]]:
+    """What happened to a command, in order."""
+    return [{"at": at, "event": event, "detail": detail} for at, event, detail in command.story]

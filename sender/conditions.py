@@ -1,0 +1,36 @@
+"""Whether a command may go, given what its conversation looks like: asked when it is opened, and before the socket."""
+
+from collections.abc import Callable
+from typing import Any
+
+from schemas.instants import parse_rfc3339
+from schemas.items import Contact
+from schemas.ports import foreign
+from schemas.states import BOT, CONVERSATIONS, MESSAGES, Conversation, alias_key, claim_now, conversation_key
+from sender.command import OnlyIf, lane_of
+
+
+def find_conversation(get: Callable[[str], Any], number: str, to: Contact) -> Conversation | None:
+    """The conversation with a recipient; `get` reads states as the sender sees them."""
+    alias = get(foreign(MESSAGES, alias_key(number, lane_of(to))))
+    if alias is None:
+        return None
+    found: Conversation | None = get(foreign(CONVERSATIONS, conversation_key(alias.conversation)))
+    return found
+
+
+def withheld(conversation: Conversation | None, origin: str, conditions: OnlyIf | None, now: float) -> str:
+    """Why a command must not go now: `taken_over`, `newer_message`, or nothing."""
+    if conversation is None:
+        return ""
+    guarded = origin == BOT or (conditions is not None and conditions.not_taken_over)
+    if guarded and claim_now(conversation, now) is not None:
+        return "taken_over"
+    after = conditions.no_message_after if conditions is not None else ""
+    if after and conversation.newest_id and after != conversation.newest_id:
+        try:
+            newer = conversation.newest_at > parse_rfc3339(after)
+        except ValueError:
+            newer = True
+        return "newer_message" if newer else ""
+    return ""

@@ -1,0 +1,136 @@
+"""One event's decision in the making: states to look at and to change, outcomes to tell, calls to ask for."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from schemas.instants import rfc3339
+from schemas.items import Contact
+from schemas.ports import Decision, Event, State, States, foreign
+from schemas.states import MESSAGES, Conversation, Number, number_key
+from schemas.topics import SENDS
+from sender import command as cmd
+from sender.command import Command, Lane, Queue, Request
+from sender.conditions import find_conversation
+
+STORY_MAX = 40
+"""Steps of a command's story that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A call: this attempt may leave, if nothing has changed since it was committed."""
+
+    number: str
+    command_id: str
+    attempt: int
+    token: str
+    to: Contact
+    kind: str
+    message: bytes
+    origin: str
+    conditions: cmd.OnlyIf | None
+    opened_at: float
+
+
+class Turn:
+    """One event's decision in the making. States it hands out for change are its own copies."""
+
+    def __init__(self, key: bytes, states: States, event: Event | None, now: float) -> None:
+        self.key = key
+        self.states = states
+        self.event = event
+        self.now = now
+        self.decision = Decision()
+
+    def get(self, key: str) -> Any:
+        """A state, with this turn's own changes."""
+        changed = self.decision.states
+        return changed[key] if key in changed else self.states.get(key)
+
+    def change(self, key: str) -> Any:
+        """This turn's own copy of a state, kept for the commit; None where there is none."""
+        changed = self.decision.states
+        if key not in changed:
+            state = self.states.get(key)
+            if state is None:
+                return None
+            changed[key] = copy.copy(state)
+        return changed[key]
+
+    def put(self, key: str, state: State | None) -> None:
+        """Keep a new state, or remove one."""
+        self.decision.states[key] = state
+
+    def queue(self, number: str) -> Queue:
+        """The number's pace, to be changed."""
+        found = self.change(cmd.queue_key(number))
+        if found is None:
+            found = Queue(number=number)
+            self.put(cmd.queue_key(number), found)
+        return found  # type: ignore[no-any-return]
+
+    def lane(self, number: str, lane: str) -> Lane:
+        """A lane, to be changed."""
+        found = self.change(cmd.lane_key(number, lane))
+        if found is None:
+            found = Lane(number=number, lane=lane)
+            self.put(cmd.lane_key(number, lane), found)
+        return found  # type: ignore[no-any-return]
+
+    def rate(self, number: str) -> int:
+        """Messages per second that the number may pass, in and out."""
+        known: Number | None = self.get(foreign(MESSAGES, number_key(number)))
+        return known.rate_per_s if known is not None else 20
+
+    def paused(self, number: str) -> bool:
+        """Somebody has paused the number."""
+        known: Number | None = self.get(foreign(MESSAGES, number_key(number)))
+        return known is not None and bool(known.paused_because)
+
+    def conversation(self, number: str, to: Contact) -> Conversation | None:
+        """The conversation with a recipient, as its owner last committed it."""
+        return find_conversation(self.get, number, to)
+
+    def tell(self, command: Command, kind: str, reason: str = "", **more: Any) -> None:
+        """Publish an outcome and add it to the command's story."""
+        data: dict[str, Any] = {
+            "command_id": command.command_id,
+            "number": command.number,
+            "attempt": command.attempt,
+            "at": rfc3339(self.now),
+        }
+        if command.message_id:
+            data["message_id"] = command.message_id
+        if reason:
+            data["reason"] = reason
+        if command.doubtful:
+            data["possible_duplicate"] = True
+        data |= more
+        command.story = [*command.story, (self.now, kind, reason)][-STORY_MAX:]
+        suffix = f"{kind}:{command.attempt}:{len(command.story)}"
+        self._emit(command.number, command.command_id, kind, suffix, data)
+
+    def _emit(self, number: str, subject: str, kind: str, suffix: str, data: dict[str, Any]) -> None:
+        cause, trace = (self.event.id, self.event.trace) if self.event else ("", "")
+        event = Event(
+            f"{subject}:{suffix}",
+            kind,
+            number,
+            orjson.dumps(data),
+            self.now,
+            self.now,
+            subject,
+            "",
+            0,
+            cause,
+            trace,
+        )
+        self.decision.emit.append((SENDS, event))
+
+    def refuse(self, request: Request, number: str, reason: str, mark: str = "") -> None:
+        """Reject a request that never becomes a command."""
+        data = {"command_id": request.command_id, "number": number, "attempt": 0, "at": rfc3339(self.now)}
+        self._emit(number, request.command_id, "send.rejected", f"{reason}{mark}", data | {"reason": reason})

@@ -1,0 +1,1 @@
+"""What it runs on, and the one place where it is put together."""

@@ -1,0 +1,75 @@
+"""What the commands say to a running service, over its admin listener."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import httpx
+import orjson
+
+from services.failure import UNREACHABLE, Failure
+from services.settings import Settings
+
+FINAL = frozenset({"accepted", "rejected", "unresolved", "withdrawn", "expired", "cancelled"})
+ASK_EVERY_S = 0.1
+
+
+class AdminClient:
+    """Finds the admin listener by COEXIST_ADMIN_URL or DATA_DIR/admin.json and calls it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.admin_url or _address(settings)
+        token = settings.admin_token
+        self._headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token is not None else {}
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The answer's JSON. Raises click.ClickException with the problem and its fix; exit 3 when nobody answers."""
+        try:
+            response = httpx.request(method, self._url + path, json=body, headers=self._headers, timeout=30)
+        except httpx.HTTPError:
+            raise unreachable(f"Coexist did not answer at {self._url}. Start it with `coexist run`.") from None
+        answer = orjson.loads(response.content) if response.content else {}
+        if response.status_code >= 400:
+            raise click.ClickException(f"{answer.get('title', response.status_code)}. {answer.get('fix', '')}".strip())
+        return answer
+
+    def send_json(self, content: bytes) -> str:
+        """Write a command given as the data of `send.requested`; its id."""
+        try:
+            data = orjson.loads(content)
+        except orjson.JSONDecodeError as problem:
+            raise click.UsageError(f"The file is not JSON: {problem}.") from None
+        message = data.pop("message", {})
+        return str(self.call("POST", "/v1/messages", {**message, **data})["command_id"])
+
+    def outcomes(self, command_id: str, wait_s: float) -> Iterator[str]:
+        """The steps of a command as they come, until a final one or until the time is over."""
+        shown, end = 0, time.monotonic() + wait_s
+        while time.monotonic() < end:
+            response = httpx.get(f"{self._url}/v1/sends/{command_id}", headers=self._headers, timeout=30)
+            story: dict[str, Any] = (
+                orjson.loads(response.content) if response.status_code == 200 else {"story": [], "state": ""}
+            )
+            steps: list[dict[str, str]] = story["story"]
+            for step in steps[shown:]:
+                yield f"{step['at']}  {step['event']}  {step['detail']}".rstrip()
+            shown = len(steps)
+            if story["state"] in FINAL:
+                return
+            time.sleep(ASK_EVERY_S)
+        raise click.ClickException(f"No outcome within {wait_s:g} s. Look again with `coexist tail sends`.")
+
+
+def unreachable(sentence: str) -> click.ClickException:
+    """An error that ends the command with exit 3."""
+    return Failure(sentence, UNREACHABLE)
+
+
+def _address(settings: Settings) -> str:
+    try:
+        return str(orjson.loads((settings.data_dir / "admin.json").read_bytes())["url"])
+    except (OSError, orjson.JSONDecodeError, KeyError):
+        raise unreachable(
+            f"No running Coexist is known in {settings.data_dir}. Start `coexist run`, or set COEXIST_ADMIN_URL."
+        ) from None

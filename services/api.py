@@ -1,0 +1,99 @@
+"""The admin listener: health, metrics, commands in, states and topics out. FastAPI, for people and programs."""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import exposition
+from prometheus_client.openmetrics import exposition as openmetrics
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from services import api_conversations, api_sends, api_topics
+from services.dead_letters import VERSION
+
+if TYPE_CHECKING:
+    from services.app import App
+
+OPEN_PATHS = frozenset({"/livez", "/readyz"})
+"""Probes come from the node, not from loopback, and carry no token."""
+
+
+def problem(status: int, title: str, fix: str) -> JSONResponse:
+    """An RFC 9457 problem with what to do about it."""
+    body = {"type": "about:blank", "title": title, "status": status, "fix": fix}
+    return JSONResponse(body, status, media_type="application/problem+json")
+
+
+def create_admin_app(app: "App") -> FastAPI:
+    """The admin application over a running Coexist."""
+    api = FastAPI(title="Coexist", version=VERSION, docs_url=None, redoc_url=None)
+    api.middleware("http")(_guard(app))
+    api.exception_handler(StarletteHTTPException)(_plainly)
+    _add_health(api, app)
+    api_sends.add(api, app)
+    api_conversations.add(api, app)
+    api_topics.add(api, app)
+    return api
+
+
+def _guard(app: "App") -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
+    token = app.settings.admin_token
+    expected = f"Bearer {token.get_secret_value()}".encode() if token is not None else None
+
+    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        if expected is not None and request.scope["path"] not in OPEN_PATHS:
+            given = request.headers.get("authorization", "").encode()
+            if not hmac.compare_digest(given, expected):
+                return problem(401, "no valid token", "Send `Authorization: Bearer …` with COEXIST_ADMIN_TOKEN.")
+        origin = request.headers.get("origin")
+        if request.method not in ("GET", "HEAD") and origin is not None and origin != _own_origin(request):
+            return problem(403, "a page of another origin", "Call this from the console itself, or without Origin.")
+        return await call_next(request)
+
+    return guard
+
+
+def _own_origin(request: Request) -> str:
+    return f"{request.url.scheme}://{request.headers.get('host', '')}"
+
+
+async def _plainly(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException | StarletteHTTPException):
+        raise error
+    detail = error.detail
+    if isinstance(detail, dict):
+        return problem(error.status_code, str(detail.get("title")), str(detail.get("fix")))
+    return problem(error.status_code, str(detail), "See /openapi.json for what there is.")
+
+
+def _add_health(api: FastAPI, app: "App") -> None:
+    @api.get("/livez", include_in_schema=False)
+    async def livez() -> Response:
+        return Response("ok\n", media_type="text/plain")
+
+    @api.get("/readyz", include_in_schema=False)
+    async def readyz() -> Response:
+        ready = app.ready()
+        return Response("ok\n" if ready else "starting\n", 200 if ready else 503, media_type="text/plain")
+
+    @api.get("/metrics", include_in_schema=False)
+    async def metrics(request: Request) -> Response:
+        open_format = "application/openmetrics-text" in request.headers.get("accept", "")
+        module: Any = openmetrics if open_format else exposition
+        return Response(module.generate_latest(app.metrics.registry), media_type=module.CONTENT_TYPE_LATEST)
+
+    @api.get("/asyncapi.json", include_in_schema=False)
+    async def asyncapi() -> Response:
+        from schemas.contract import documents  # noqa: PLC0415 - a second of work, for those who ask
+
+        return Response(documents()["asyncapi.json"], media_type="application/json")
+
+    @api.get("/v1/config")
+    async def config() -> Response:
+        """The effective settings, secrets masked."""
+        from services.settings import masked  # noqa: PLC0415 - beside its use
+
+        return Response(orjson.dumps(masked(app.settings)), media_type="application/json")

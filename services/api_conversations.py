@@ -1,0 +1,88 @@
+"""`/v1/conversations`: who owns each, what was said, and how a person takes one or gives it back."""
+
+import uuid
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+from fastapi import Body, FastAPI, HTTPException, Query
+from fastapi.responses import JSONResponse
+
+from echo_sync.message import Message, added_data
+from schemas.instants import rfc3339
+from schemas.ports import Event
+from schemas.states import CONVERSATIONS, MESSAGES, Conversation, conversation_key
+from schemas.topics import OUTBOUND, partition_of
+from services.api_sends import FAR, find, write
+from services.runner import decode_state
+
+if TYPE_CHECKING:
+    from services.app import App
+
+PAGE_MAX = 1_000
+
+Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
+Optional = Annotated[dict[str, Any] | None, Body()]
+
+
+def add(api: FastAPI, app: "App") -> None:
+    """Add the routes."""
+
+    @api.get("/v1/conversations")
+    async def get_conversations(number: str, limit: Limit = 100) -> JSONResponse:
+        """The conversations of a number, the latest first."""
+        shard = partition_of(number, app.log.partitions)
+        found = await app.store.heads(CONVERSATIONS, shard, number, FAR, limit)
+        return JSONResponse({"conversations": [view(decode_state(Conversation, value)) for _, value in found]})
+
+    @api.get("/v1/conversations/{conversation_id}")
+    async def get_conversation(conversation_id: str) -> JSONResponse:
+        """The state of one conversation; a merged one answers under its old id too."""
+        return JSONResponse(view(await conversation(app, conversation_id)))
+
+    @api.get("/v1/conversations/{conversation_id}/timeline")
+    async def get_timeline(conversation_id: str, limit: Limit = 100) -> JSONResponse:
+        """The newest messages of a conversation, in the order in which they were sent."""
+        state = await conversation(app, conversation_id)
+        shard = partition_of(state.number, app.log.partitions)
+        found = await app.store.heads(MESSAGES, shard, state.conversation_id, FAR, limit)
+        shown = [_shown(decode_state(Message, value)) for _, value in reversed(found)]
+        return JSONResponse({"conversation_id": state.conversation_id, "messages": shown})
+
+    @api.post("/v1/conversations/{conversation_id}/{action}", status_code=202)
+    async def act(conversation_id: str, action: str, body: Optional = None) -> JSONResponse:
+        """Take over (`{minutes?, by?}`), release (`{by?}`) or assign (`{assignee}`) a conversation."""
+        if action not in ("takeover", "release", "assign"):
+            raise HTTPException(404, {"title": "no such action", "fix": "Use takeover, release or assign."})
+        state = await conversation(app, conversation_id)
+        now = app.clock()
+        data = orjson.dumps({"conversation_id": state.conversation_id, "number": state.number, **(body or {})})
+        kind = f"conversation.{action}"
+        event = Event(f"{action}:{uuid.uuid4()}", kind, state.number, data, now, now, state.conversation_id)
+        await write(app, OUTBOUND, event)
+        return JSONResponse({"conversation_id": state.conversation_id}, 202)
+
+
+async def conversation(app: "App", conversation_id: str) -> Conversation:
+    """The conversation under an id or an alias. Raises HTTPException 404."""
+    value = await find(app, CONVERSATIONS, conversation_key(conversation_id))
+    if value is None:
+        raise HTTPException(404, {"title": "no such conversation", "fix": "List them at /v1/conversations?number=…"})
+    state: Conversation = decode_state(Conversation, value)
+    return await conversation(app, state.merged_into) if state.merged_into else state
+
+
+def view(state: Conversation) -> dict[str, Any]:
+    """What was last told of a conversation, with its version."""
+    told: dict[str, Any] = orjson.loads(state.told or b"{}")
+    return told | {"version": state.version}
+
+
+def _shown(message: Message) -> dict[str, Any]:
+    shown: dict[str, Any] = orjson.loads(orjson.dumps(added_data(message)))
+    if message.edit_id:
+        shown |= {"content": orjson.loads(message.edit_content or b"{}"), "edited_at": rfc3339(message.edit_at)}
+    if message.revoked_at:
+        shown |= {"content": {}, "revoked_at": rfc3339(message.revoked_at)}
+    if message.current:
+        shown["status"] = message.current
+    return shown

@@ -1,0 +1,115 @@
+"""Topics as server-sent events: a reader that lost its connection goes on where it was, by `Last-Event-ID`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+from fastapi import FastAPI, Header, HTTPException, Query
+from fastapi.responses import StreamingResponse
+
+from schemas.cloudevents import cloudevent
+from schemas.ports import Record
+from schemas.topics import TOPICS
+
+if TYPE_CHECKING:
+    from services.app import App
+
+PUBLIC = ("timeline", "conversations", "contacts", "account", "sends")
+BATCH_RECORDS_MAX = 200
+QUEUE_BATCHES_MAX = 64
+"""A reader slower than this holds up its own stream, and nobody else's."""
+KEEP_ALIVE_S = 15.0
+
+FromStart = Annotated[bool | None, Query()]
+LastEventId = Annotated[str | None, Header()]
+
+
+def add(api: FastAPI, app: "App") -> None:
+    """Add the routes."""
+
+    @api.get("/v1/topics/{topic}/events")
+    async def get_topic(topic: str, from_start: FromStart = None, last_event_id: LastEventId = None) -> StreamingResponse:
+        """The events of a topic as they come, or from its start."""
+        name = topic.removeprefix(f"{app.settings.topic_prefix}.")
+        if name not in TOPICS:
+            raise HTTPException(404, {"title": "no such topic", "fix": f"There are: {', '.join(TOPICS)}."})
+        return stream(app, [name], last_event_id, from_start=bool(from_start))
+
+    @api.get("/v1/events")
+    async def get_events(from_start: FromStart = None, last_event_id: LastEventId = None) -> StreamingResponse:
+        """The events of all public topics."""
+        return stream(app, PUBLIC, last_event_id, from_start=bool(from_start))
+
+
+def stream(app: "App", topics: Sequence[str], last_event_id: str | None, *, from_start: bool) -> StreamingResponse:
+    """Server-sent events of some topics; the id of each is the position after it on every partition."""
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    return StreamingResponse(
+        _lines(app, topics, last_event_id, from_start=from_start), media_type="text/event-stream", headers=headers
+    )
+
+
+async def _lines(app: "App", topics: Sequence[str], last: str | None, *, from_start: bool) -> AsyncIterator[bytes]:
+    positions = await _positions(app, topics, last, from_start=from_start)
+    batches: asyncio.Queue[Sequence[Record]] = asyncio.Queue(QUEUE_BATCHES_MAX)
+    readers = [
+        asyncio.create_task(_read(app, topics, partition, dict(positions), batches))
+        for partition in range(app.log.partitions)
+    ]
+    try:
+        yield b": connected\n\n"
+        while not app.stopping.is_set():
+            try:
+                async with asyncio.timeout(KEEP_ALIVE_S):
+                    records = await batches.get()
+            except TimeoutError:
+                yield b": alive\n\n"
+                continue
+            yield b"".join(_line(record, positions) for record in records)
+    finally:
+        for task in readers:
+            task.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+
+
+def _line(record: Record, positions: dict[tuple[str, int], int]) -> bytes:
+    positions[record.topic, record.partition] = record.offset + 1
+    place = ",".join(f"{topic}/{partition}:{offset}" for (topic, partition), offset in positions.items() if offset)
+    return b"id: %b\ndata: %b\n\n" % (place.encode(), orjson.dumps(cloudevent(record)))
+
+
+async def _read(
+    app: "App",
+    topics: Sequence[str],
+    partition: int,
+    positions: dict[tuple[str, int], int],
+    batches: asyncio.Queue[Sequence[Record]],
+) -> None:
+    own = {topic: positions.get((topic, partition), 0) for topic in topics}
+    reader = await app.log.reader(topics, partition, own)
+    try:
+        while True:
+            records = await reader.poll(BATCH_RECORDS_MAX, KEEP_ALIVE_S)
+            if records:
+                await batches.put(records)
+    finally:
+        await reader.close()
+
+
+async def _positions(
+    app: "App", topics: Sequence[str], last: str | None, *, from_start: bool
+) -> dict[tuple[str, int], int]:
+    """Where to begin: after the last event that was seen, at the start, or at the end. Raises HTTPException 400."""
+    found: dict[tuple[str, int], int] = {}
+    if last is None and not from_start:
+        for topic in topics:
+            for partition in range(app.log.partitions):
+                found[topic, partition] = await app.log.end(topic, partition)
+    for part in (last or "").split(",") if last else ():
+        place, _, offset = part.rpartition(":")
+        topic, _, partition_text = place.rpartition("/")
+        if topic not in topics or not partition_text.isdecimal() or not offset.isdecimal():
+            raise HTTPException(400, {"title": "Last-Event-ID is not one of ours", "fix": "Send it as it came."})
+        found[topic, int(partition_text)] = int(offset)
+    return found

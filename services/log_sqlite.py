@@ -1,0 +1,271 @@
+"""The embedded event log: record batches in an SQLite file.
+
+As in Kafka, a row is a batch: all records that one group commit appends to one partition, encoded together, so a
+webhook of a hundred messages costs one insert. The row's id is its partition and the offset of its last record.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import apsw
+import msgspec
+
+from schemas.ports import Event, LogUnavailable, Reader, Record
+from schemas.topics import TOPICS, partition_of
+from services.sqlite_file import SqliteFile, one
+
+BATCH_RECORDS_MAX = 512
+"""Records per row: a reader decodes a whole row at once."""
+OFFSET_BITS = 40
+_OFFSETS = (1 << OFFSET_BITS) - 1
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS topics (topic TEXT PRIMARY KEY, number INTEGER NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS partitions (count INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS log (
+  id INTEGER PRIMARY KEY, count INTEGER NOT NULL, appended_at REAL NOT NULL, batch BLOB NOT NULL
+);
+"""
+INSERT = "INSERT INTO log (id, count, appended_at, batch) VALUES (?, ?, ?, ?)"
+SELECT = "SELECT id, count, appended_at, batch FROM log WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+LAST = "SELECT max(id) FROM log WHERE id >= ? AND id < ?"
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Event])
+
+Place = tuple[str, int]
+
+
+class PartitionsChanged(Exception):
+    """The data folder was made with another number of partitions, which is fixed for its life."""
+
+    def __init__(self, made_with: int, wanted: int) -> None:
+        super().__init__(
+            f"The data folder was made with {made_with} partitions, and COEXIST_PARTITIONS is {wanted}. "
+            f"Set it to {made_with}; it is fixed for the life of an installation."
+        )
+
+
+class LogFile:
+    """The rows of the log as a connection sees them; also for readers beside the running service."""
+
+    def __init__(self, connection: apsw.Connection, partitions: int) -> None:
+        self._connection = connection
+        rows = connection.execute("SELECT topic, number FROM topics")
+        self._base = {str(topic): int(cast("int", number)) * partitions for topic, number in rows}
+
+    def row_id(self, topic: str, partition: int, offset: int) -> int:
+        """The id of the row whose last record has this offset."""
+        return (self._base[topic] + partition) << OFFSET_BITS | offset
+
+    def end(self, topic: str, partition: int) -> int:
+        """The offset after the newest committed record."""
+        span = (self.row_id(topic, partition, 0), self.row_id(topic, partition, _OFFSETS))
+        last = one(self._connection, LAST, span)
+        return 0 if last is None else (last & _OFFSETS) + 1
+
+    def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
+        """Whole rows from `offset` on, at least one when there is one, until `limit` records are reached."""
+        found: list[Record] = []
+        span = (self.row_id(topic, partition, offset), self.row_id(topic, partition, _OFFSETS))
+        rows = self._connection.execute(SELECT, (*span, limit))
+        for row in rows:
+            found.extend(_records(row, topic, partition, offset))
+            if len(found) >= limit:
+                break
+        rows.close()
+        return found
+
+
+class SqliteLog:
+    """The `EventLog` port on an SQLite file. Appends of one moment share one commit."""
+
+    def __init__(self, file: SqliteFile, partitions: int, clock: Callable[[], float]) -> None:
+        self.partitions = partitions
+        self._file = file
+        self._clock = clock
+        _prepare(file, partitions)
+        self._rows = LogFile(file.reading, partitions)
+        self._next: dict[Place, int] = {}
+        self._durable: dict[Place, int] = {}
+        self._readers: dict[Place, set[asyncio.Event]] = {}
+        self._pending: dict[Place, list[Event]] = {}
+        self._waiters: list[asyncio.Future[None]] = []
+        self._flushing: set[asyncio.Task[None]] = set()
+        file.on_failure(self._forget)
+        self._forget()
+
+    # --- appending
+
+    async def append(self, entries: Sequence[tuple[str, Event]]) -> None:
+        """See `EventLog.append`."""
+        for topic, event in entries:
+            place = (topic, partition_of(event.number, self.partitions))
+            self._pending.setdefault(place, []).append(event)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        if len(self._waiters) == 1:
+            task = asyncio.create_task(self._flush())
+            self._flushing.add(task)
+            task.add_done_callback(self._flushing.discard)
+        await waiter
+
+    async def _flush(self) -> None:
+        taken: list[asyncio.Future[None]] = []
+        try:
+            touched = await self._file.write(lambda connection: self._write(connection, taken), urgent=True)
+        except LogUnavailable as problem:
+            for waiter in taken:
+                if not waiter.done():
+                    waiter.set_exception(LogUnavailable(str(problem)))
+            return
+        self.committed(touched)
+        for waiter in taken:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _write(self, connection: apsw.Connection, taken: list[asyncio.Future[None]]) -> list[Place]:
+        pending, self._pending = self._pending, {}
+        taken.extend(self._waiters)
+        self._waiters = []
+        return self.insert(connection, pending)
+
+    def insert(self, connection: apsw.Connection, batches: Mapping[Place, Sequence[Event]]) -> list[Place]:
+        """Write batches inside a transaction of the writer; call `committed` with the result once it is durable."""
+        now = self._clock()
+        for place, events in batches.items():
+            for start in range(0, len(events), BATCH_RECORDS_MAX):
+                chunk = events[start : start + BATCH_RECORDS_MAX]
+                last = self._next[place] + len(chunk) - 1
+                row = (self._rows.row_id(*place, last), len(chunk), now, _encoder.encode(chunk))
+                connection.execute(INSERT, row)
+                self._next[place] = last + 1
+        return list(batches)
+
+    def committed(self, touched: Iterable[Place]) -> None:
+        """Let readers see what became durable."""
+        for place in touched:
+            self._durable[place] = self._next[place]
+            for ready in self._readers.get(place, ()):
+                ready.set()
+
+    # --- reading
+
+    async def reader(self, topics: Sequence[str], partition: int, positions: Mapping[str, int]) -> Reader:
+        """See `EventLog.reader`."""
+        return SqliteReader(self, topics, partition, positions)
+
+    async def read(self, topic: str, partition: int, offset: int, limit: int) -> Sequence[Record]:
+        """See `EventLog.read`."""
+        return self.read_now(topic, partition, offset, limit)[:limit]
+
+    async def end(self, topic: str, partition: int) -> int:
+        """See `EventLog.end`."""
+        return self._durable[topic, partition]
+
+    def ends_now(self, topics: Sequence[str], partition: int) -> dict[str, int]:
+        """The durable ends of some topics of one partition."""
+        return {topic: self._durable[topic, partition] for topic in topics}
+
+    def read_now(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
+        """Whole rows from `offset` on, at least one when there is one, until `limit` records are reached."""
+        if offset >= self._durable[topic, partition]:
+            return []
+        return self._rows.read(topic, partition, offset, limit)
+
+    def watch(self, topics: Sequence[str], partition: int, ready: asyncio.Event) -> None:
+        """Set `ready` whenever something became durable on one of the topics."""
+        for topic in topics:
+            self._readers.setdefault((topic, partition), set()).add(ready)
+
+    def unwatch(self, topics: Sequence[str], partition: int, ready: asyncio.Event) -> None:
+        """Undo `watch`."""
+        for topic in topics:
+            self._readers.get((topic, partition), set()).discard(ready)
+
+    def _forget(self) -> None:
+        for topic in TOPICS:
+            for partition in range(self.partitions):
+                self._next[topic, partition] = self._rows.end(topic, partition)
+        self._durable = dict(self._next)
+
+
+class SqliteReader:
+    """The `Reader` port: rows decoded once, handed out in pieces."""
+
+    def __init__(self, log: SqliteLog, topics: Sequence[str], partition: int, positions: Mapping[str, int]) -> None:
+        self._log = log
+        self._topics = list(topics)
+        self._partition = partition
+        self._next = {topic: positions.get(topic, 0) for topic in topics}
+        self._buffer: dict[str, list[Record]] = {topic: [] for topic in topics}
+        self._ready = asyncio.Event()
+        self._turn = 0
+        log.watch(self._topics, partition, self._ready)
+
+    async def poll(self, limit: int, wait_s: float) -> Sequence[Record]:
+        """See `Reader.poll`. Every fourth poll begins with the least preferred topic, so that none starves."""
+        self._ready.clear()
+        found = self._take(limit)
+        if not found and wait_s > 0:
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._ready.wait()
+            except TimeoutError:
+                return []
+            found = self._take(limit)
+        return found
+
+    def _take(self, limit: int) -> list[Record]:
+        self._turn += 1
+        order = self._topics if self._turn % 4 else self._topics[::-1]
+        found: list[Record] = []
+        for topic in order:
+            if len(found) < limit:
+                found.extend(self._take_topic(topic, limit - len(found)))
+        return found
+
+    def _take_topic(self, topic: str, limit: int) -> list[Record]:
+        buffer = self._buffer[topic]
+        if not buffer:
+            buffer = self._log.read_now(topic, self._partition, self._next[topic], limit)
+        taken, self._buffer[topic] = buffer[:limit], buffer[limit:]
+        if taken:
+            self._next[topic] = taken[-1].offset + 1
+        return taken
+
+    async def ends(self) -> Mapping[str, int]:
+        """See `Reader.ends`."""
+        return self._log.ends_now(self._topics, self._partition)
+
+    def positions(self) -> Mapping[str, int]:
+        """See `Reader.positions`."""
+        return self._next
+
+    async def close(self) -> None:
+        """See `Reader.close`."""
+        self._log.unwatch(self._topics, self._partition, self._ready)
+
+
+def _records(row: tuple[Any, ...], topic: str, partition: int, offset: int) -> list[Record]:
+    row_id, count, appended_at, batch = row
+    first = (row_id & _OFFSETS) - count + 1
+    return [
+        Record(topic, partition, first + index, event, appended_at)
+        for index, event in enumerate(_decoder.decode(batch))
+        if first + index >= offset
+    ]
+
+
+def _prepare(file: SqliteFile, partitions: int) -> None:
+    file.script(SCHEMA)
+    made_with = one(file.reading, "SELECT count FROM partitions")
+    if made_with is None:
+        file.script(f"INSERT INTO partitions VALUES ({int(partitions)})")  # noqa: S608 - a number
+    elif made_with != partitions:
+        raise PartitionsChanged(made_with, partitions)
+    known = {str(row[0]) for row in file.reading.execute("SELECT topic FROM topics")}
+    for topic in TOPICS:
+        if topic not in known:
+            file.script(f"INSERT INTO topics SELECT '{topic}', count(*) FROM topics")  # noqa: S608 - our own names

@@ -1,0 +1,281 @@
+// The page: two phones, the timeline between them, and a bar of trouble.
+
+import { call, listen, make } from "./api.js";
+import { Phones } from "./chat.js";
+import { firstLanguage, speak, t } from "./i18n.js";
+import { Timeline } from "./timeline.js";
+
+const $ = (id) => document.getElementById(id);
+const FIRST_PERSON = "34600111222";
+const OFFLINE_MS = 30_000;
+const ONCE = { duplicate: { duplicate: true }, drop200: { drop200: true }, late: { late_ms: 5000 }, reorder: { late_ms: 1500 } };
+const OPTIONS_MAX = 200;
+
+const phones = new Phones();
+const people = new Map();
+const timeline = new Timeline((number, contact) => open(number, contact));
+let number = "";
+let contact = "";
+let lastSide = "customer";
+let editing = null;
+let newcomers = 0;
+
+function say(text, alarm = false) {
+  $("said").textContent = text;
+  $("said").dataset.alarm = alarm;
+}
+
+/** Runs an action of a person; what goes wrong is said on the page. */
+async function doing(action) {
+  try {
+    await action();
+  } catch (error) {
+    say(error instanceof TypeError ? t("not_reached") : error.message, true);
+  }
+}
+
+function meet(person) {
+  const key = `${person.number}:${person.contact}`;
+  if (people.has(key)) return;
+  people.set(key, person);
+  if (person.number !== number || $("person").options.length >= OPTIONS_MAX) return;
+  $("person").append(option(person));
+}
+
+function option(person) {
+  return make("option", { value: person.contact }, `${person.name ?? ""} +${person.contact}`.trim());
+}
+
+function listPeople() {
+  const here = [...people.values()].filter((person) => person.number === number);
+  $("person").replaceChildren(...here.slice(0, OPTIONS_MAX).map(option));
+}
+
+async function open(toNumber, toContact) {
+  if (toNumber !== number) {
+    number = toNumber;
+    $("number").value = number;
+    listPeople();
+  }
+  contact = toContact;
+  meet({ number, contact });
+  $("person").value = contact;
+  $("app-who").textContent = $("person").selectedOptions[0]?.textContent ?? `+${contact}`;
+  stopEditing();
+  timeline.select(number, contact);
+  await phones.open(number, contact);
+}
+
+function onEvent(event) {
+  const { message } = event;
+  if (!message) return;
+  if (event.type === "chat.message") {
+    timeline.note(message.wamid);
+    meet({ number: message.number, contact: message.contact, name: event.name });
+  }
+  phones.take(message);
+}
+
+// Writing
+
+async function write(side, field) {
+  const text = field.value.trim();
+  if (!text) return;
+  field.value = "";
+  if (editing?.side === side) {
+    const { wamid } = editing;
+    stopEditing();
+    await call("POST", "/edit", { wamid, text, side });
+    return;
+  }
+  await call("POST", `/${side}/messages`, { number, contact, text, trouble: ordered() });
+}
+
+async function writeAsBot(field) {
+  const text = field.value.trim();
+  if (!text) return;
+  field.value = "";
+  const body = { number, to: contact, type: "text", text: { body: text }, origin: "bot" };
+  const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const answer = await fetch("/v1/messages", init);
+  if (!answer.ok) throw new Error((await answer.json()).detail ?? String(answer.status));
+  say(t("bot_sent"));
+}
+
+function stopEditing() {
+  if (!editing) return;
+  $(`${editing.side}-text`).value = "";
+  editing = null;
+  say("");
+}
+
+// Trouble
+
+function press(button) {
+  const on = button.getAttribute("aria-pressed") !== "true";
+  button.setAttribute("aria-pressed", on);
+  say(on ? t("next_trouble") : "");
+}
+
+/** Returns the trouble ordered for this message and lets the buttons go. */
+function ordered() {
+  const pressed = [...document.querySelectorAll("[data-once][aria-pressed=true]")];
+  for (const button of pressed) button.setAttribute("aria-pressed", "false");
+  if (pressed.length) say("");
+  return Object.assign({}, ...pressed.map((button) => ONCE[button.dataset.once]));
+}
+
+const ACTS = {
+  async offline(button) {
+    await call("POST", "/faults", { paused: true });
+    button.setAttribute("aria-pressed", "true");
+    say(t("is_offline"));
+    setTimeout(() => doing(async () => {
+      await call("POST", "/faults", { paused: false });
+      button.setAttribute("aria-pressed", "false");
+      say(t("is_online"));
+    }), OFFLINE_MS);
+  },
+  async edit() {
+    const message = phones.last(lastSide);
+    if (!message || message.kind !== "text") return say(t("nothing_to_change"));
+    editing = { wamid: message.wamid, side: lastSide };
+    const field = $(`${lastSide}-text`);
+    field.value = message.content.body;
+    field.focus();
+    field.select();
+    return say(t("editing"));
+  },
+  async revoke() {
+    const message = phones.last(lastSide);
+    if (!message) return say(t("nothing_to_change"));
+    await call("POST", "/revoke", { wamid: message.wamid, side: lastSide });
+    return say(t("done"));
+  },
+  async offboard() {
+    await call("POST", "/trigger", { name: "offboard", number });
+    say(t("done"));
+  },
+  async reconnect() {
+    await call("POST", "/trigger", { name: "reconnect", number });
+    say(t("done"));
+  },
+  async talk(button) {
+    const on = button.getAttribute("aria-pressed") !== "true";
+    await (on ? call("POST", "/traffic", { messages_per_s: 1, customers: 4 }) : call("DELETE", "/traffic"));
+    button.setAttribute("aria-pressed", on);
+  },
+};
+
+// Panes and keys
+
+function show(pane) {
+  document.querySelector("main").dataset.shown = pane;
+  for (const tab of $("tabs").children) {
+    if (tab.dataset.pane === pane) tab.setAttribute("aria-current", "true");
+    else tab.removeAttribute("aria-current");
+  }
+}
+
+function goTo(pane) {
+  show(pane);
+  (pane === "timeline" ? document.querySelector("#timeline .scroll") : $(`${pane}-text`)).focus();
+}
+
+function onKey(event) {
+  const typing = event.target.matches("input, select, textarea");
+  if (event.key === "Escape" && typing) {
+    stopEditing();
+    event.target.blur();
+  }
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
+  const pane = { 1: "customer", 2: "timeline", 3: "app" }[event.key];
+  if (pane) {
+    event.preventDefault();
+    goTo(pane);
+  }
+  if (event.key === "?") $("help").showModal();
+}
+
+// Beginning
+
+async function count() {
+  if (document.hidden) return;
+  const ledger = await call("GET", "/ledger");
+  $("count-items").textContent = ledger.items;
+  $("count-deliveries").textContent = ledger.deliveries;
+  $("count-waiting").textContent = ledger.unacknowledged;
+  $("count-sends").textContent = ledger.sends.accepted;
+  $("count-timeline").textContent = timeline.count;
+  $("latency").textContent = timeline.latency();
+}
+
+async function load() {
+  const numbers = await call("GET", "/numbers");
+  $("number").replaceChildren(...numbers.map((n) => make("option", { value: n.number }, `${n.name} +${n.display}`)));
+  number = numbers[0].number;
+  const chats = await call("GET", "/chats");
+  for (const chat of chats) meet(chat);
+  listPeople();
+  const first = chats.find((chat) => chat.number === number);
+  if (!first) say(t("none_yet"));
+  await open(number, first?.contact ?? FIRST_PERSON);
+  const plan = await call("GET", "/traffic");
+  document.querySelector("[data-act=talk]").setAttribute("aria-pressed", Boolean(plan));
+}
+
+async function setLive(on) {
+  $("live").dataset.live = on;
+  $("live").textContent = t(on ? "live" : "not_live");
+  if (on && contact) await phones.open(number, contact);
+}
+
+function present(on) {
+  $("absent").hidden = on;
+  $("absent").textContent = on ? "" : t("absent");
+  $("api-form").hidden = !on;
+}
+
+function wire() {
+  for (const side of ["customer", "app"]) {
+    const field = $(`${side}-text`);
+    field.addEventListener("focus", () => { if (side !== lastSide) stopEditing(); lastSide = side; });
+    $(`${side}-form`).addEventListener("submit", (event) => { event.preventDefault(); doing(() => write(side, field)); });
+  }
+  $("api-form").addEventListener("submit", (event) => { event.preventDefault(); doing(() => writeAsBot($("api-text"))); });
+  $("number").addEventListener("change", () => doing(async () => {
+    number = $("number").value;
+    listPeople();
+    await open(number, $("person").value || FIRST_PERSON);
+  }));
+  $("person").addEventListener("change", () => doing(() => open(number, $("person").value)));
+  $("person-new").addEventListener("click", () => doing(async () => {
+    newcomers += 1;
+    await open(number, String(34600200000 + Math.floor(Math.random() * 90000) + newcomers));
+    $("customer-text").focus();
+  }));
+  for (const button of document.querySelectorAll("[data-once]")) button.onclick = () => press(button);
+  for (const button of document.querySelectorAll("[data-act]")) button.onclick = () => doing(() => ACTS[button.dataset.act](button));
+  for (const tab of $("tabs").children) tab.onclick = () => show(tab.dataset.pane);
+  $("help-open").onclick = () => $("help").showModal();
+  $("language").onchange = () => doing(async () => {
+    await speak($("language").value);
+    phones.redraw();
+    timeline.select(number, contact);
+    await setLive($("live").dataset.live === "true");
+  });
+  document.addEventListener("keydown", onKey);
+}
+
+async function begin() {
+  $("language").value = firstLanguage();
+  await speak($("language").value);
+  wire();
+  listen(onEvent, (on) => doing(() => setLive(on)));
+  timeline.start(present);
+  await doing(load);
+  setInterval(() => timeline.tick(), 1000);
+  setInterval(() => doing(count), 1000);
+}
+
+begin();

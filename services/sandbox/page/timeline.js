@@ -1,0 +1,174 @@
+// The middle pane: the service's own timeline and who owns the open conversation.
+
+import { call, make } from "./api.js";
+import { clock, said } from "./chat.js";
+import { t } from "./i18n.js";
+
+const ROWS_MAX = 300;
+const TIMED_MAX = 500;
+const TYPES = ["message.added", "message.edited", "message.revoked", "message.completed", "status.changed", "conversation.state"];
+const ARROWS = { inbound: "◀", outbound: "▶" };
+const TICKS = { sent: "✓", delivered: "✓✓", read: "✓✓", played: "✓✓", failed: "✗" };
+
+/** Shows facts as they come. `note(wamid)` says that a message was just written, to time it. */
+export class Timeline {
+  constructor(choose) {
+    this.list = document.getElementById("timeline-rows");
+    this.choose = choose;
+    this.rows = new Map();
+    this.states = new Map();
+    this.written = new Map();
+    this.times = [];
+    this.count = 0;
+    this.open = { number: "", contact: "" };
+  }
+
+  /** Begins to listen; `present(true|false)` says whether there is a service at this address. */
+  start(present) {
+    this.follow("timeline", (event) => this.take(event), present);
+    this.follow("conversations", (event) => this.state(event), () => {});
+  }
+
+  follow(topic, on, present) {
+    const source = new EventSource(`/v1/topics/${topic}/events`);
+    const read = (event) => on(JSON.parse(event.data));
+    source.onopen = () => present(true);
+    source.onerror = () => { if (source.readyState === EventSource.CLOSED) present(false); };
+    source.onmessage = read;
+    for (const type of TYPES) source.addEventListener(type, read);
+  }
+
+  note(wamid) {
+    this.written.set(wamid, performance.now());
+    if (this.written.size > TIMED_MAX) this.written.delete(this.written.keys().next().value);
+  }
+
+  take(event) {
+    const { type, data } = event;
+    if (type === "message.added") this.add(event);
+    const row = this.rows.get(data?.message_id);
+    if (!row) return;
+    row.events.push(event);
+    if (type === "message.edited") Object.assign(row.message, { content: data.content, edited: true });
+    if (type === "message.revoked") row.message.revoked = true;
+    if (type === "message.completed") Object.assign(row.message, data);
+    if (type === "status.changed") row.message.status = data.current ?? data.status;
+    this.draw(row);
+  }
+
+  add(event) {
+    const { data } = event;
+    if (this.rows.has(data.message_id)) return;
+    this.count += 1;
+    const begun = this.written.get(data.message_id);
+    const ms = begun === undefined ? null : Math.max(0, Math.round(performance.now() - begun));
+    if (ms !== null) this.times = [...this.times, ms].slice(-TIMED_MAX);
+    const row = { message: { ...data, number: data.number ?? event.number }, ms, events: [], ...parts() };
+    row.details.addEventListener("toggle", () => { if (row.details.open) this.unfold(row); });
+    this.rows.set(data.message_id, row);
+    const scroll = this.list.parentElement;
+    const atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 60;
+    this.list.append(row.li);
+    while (this.rows.size > ROWS_MAX) {
+      const [oldest, gone] = this.rows.entries().next().value;
+      gone.li.remove();
+      this.rows.delete(oldest);
+    }
+    if (atEnd) requestAnimationFrame(() => { scroll.scrollTop = scroll.scrollHeight; });
+  }
+
+  draw(row) {
+    const { message } = row;
+    row.li.classList.toggle("revoked", Boolean(message.revoked));
+    row.li.classList.toggle("other", !this.isOpen(message));
+    row.time.textContent = clock(Date.parse(message.sent_at) || Date.now());
+    row.origin.dataset.origin = message.origin;
+    row.origin.textContent = `${ARROWS[message.direction] ?? ""} ${t(`origin_${message.origin}`)}`;
+    const name = message.contact?.name ?? message.contact?.wa_id ?? message.contact?.user_id ?? "";
+    row.words.textContent = `${name}: ${said(message.kind, message.content)}`;
+    const tail = [message.edited && t("edited"), message.revoked && t("deleted"), TICKS[message.status]];
+    if (row.ms !== null) tail.push(t("in_ms", { ms: row.ms }));
+    row.tail.textContent = tail.filter(Boolean).join(" · ");
+  }
+
+  /** Shows which conversation is open on the phones. */
+  select(number, contact) {
+    this.open = { number, contact };
+    for (const row of this.rows.values()) this.draw(row);
+    this.tick();
+  }
+
+  state(event) {
+    const { data } = event;
+    this.states.set(`${data.number ?? event.number}:${data.contact?.wa_id ?? ""}`, data);
+    this.tick();
+  }
+
+  /** Shows the owner of the open conversation and what time is left; called every second. */
+  tick() {
+    const state = this.states.get(`${this.open.number}:${this.open.contact}`);
+    const parts_ = [];
+    if (state) {
+      const owner = { bot: "owner_bot", person_app: "owner_person", agent: "owner_agent" }[state.owner];
+      parts_.push(t(owner ?? "owner_unknown"));
+      const paused = left(state.automation_paused_until);
+      if (paused) parts_.push(t("paused_for", { time: paused }));
+      const open = left(state.window_expires_at);
+      parts_.push(open ? t("window_for", { time: open }) : t("window_closed"));
+    }
+    const text = parts_.join(" ");
+    const line = document.getElementById("owner");
+    if (line.textContent !== text) line.textContent = text;
+  }
+
+  /** Returns median and 99th percentile of the times from phone to timeline, in ms. */
+  latency() {
+    if (!this.times.length) return "–";
+    const sorted = [...this.times].sort((a, b) => a - b);
+    const at = (q) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))];
+    return `${at(0.5)} / ${at(0.99)} ms`;
+  }
+
+  isOpen(message) {
+    return message.number === this.open.number && (message.contact?.wa_id ?? "") === this.open.contact;
+  }
+
+  async unfold(row) {
+    const { message } = row;
+    if (!this.isOpen(message) && message.contact?.wa_id) this.choose(message.number, message.contact.wa_id);
+    const kind = message.origin === "customer" ? "message" : "echo";
+    const posts = await call("GET", `/webhooks?item=${encodeURIComponent(`${kind}:${message.message_id}`)}`).catch(() => []);
+    row.more.replaceChildren(...row.events.map((event) => make("pre", { tabindex: 0 }, JSON.stringify(event, null, 2))));
+    if (!posts.length) {
+      row.more.append(make("p", {}, t("no_webhook_kept")));
+      return;
+    }
+    const button = make("button", { type: "button" }, t("copy_curl"));
+    button.onclick = () => copyCurl(posts[0], button);
+    row.more.append(make("pre", { tabindex: 0 }, posts[0].body), button);
+  }
+}
+
+function parts() {
+  const [time, origin] = [make("time"), make("span", { class: "origin" })];
+  const [words, tail] = [make("span", { class: "words" }), make("span", { class: "tail" })];
+  const more = make("div");
+  const details = make("details", {}, make("summary", {}, time, origin, words, tail), more);
+  return { time, origin, words, tail, more, details, li: make("li", { class: "new" }, details) };
+}
+
+async function copyCurl(post, button) {
+  const { url } = await call("GET", "/webhook");
+  const body = post.body.replaceAll("'", "'\\''");
+  const head = `-H 'Content-Type: application/json' -H 'X-Hub-Signature-256: ${post.signature}'`;
+  await navigator.clipboard.writeText(`curl -X POST '${url}' ${head} --data-binary '${body}'`);
+  button.textContent = t("copied");
+}
+
+function left(until) {
+  const seconds = Math.floor((Date.parse(until) - Date.now()) / 1000);
+  if (!(seconds > 0)) return "";
+  const two = (n) => String(n).padStart(2, "0");
+  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+  return h ? `${h}:${two(m)}` + " h" : `${m}:${two(s)}`;
+}

@@ -1,0 +1,148 @@
+"""What happens between a committed attempt and its answer: the one place where a request leaves for Graph.
+
+First `send.attempted` is made durable on `inbound`, so that every echo this send can cause lies behind it; if that is
+not confirmed, no request leaves. Then the lease and the conversation are looked at once more, and only then the
+socket opens. Whatever comes of it goes to `inbound` as `send.answered`, which decides in order with everything else.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import structlog
+from msgspec import UNSET, Raw
+
+from schemas import items
+from schemas.items import Item
+from schemas.ports import Event, EventLog, Lease, LogUnavailable, Missing, State, Store
+from schemas.states import Alias, Conversation
+from schemas.topics import INBOUND
+from sender.conditions import find_conversation, withheld
+from sender.graph import ANSWER_S, CONNECT_S, Answer, Graph, body
+from sender.turn import Send
+from services.runner import decode_state
+
+APPEND_RETRY_S = 0.5
+
+FOREIGN_TYPES: dict[str, type[State]] = {"i": Alias, "v": Conversation}
+
+log = structlog.get_logger()
+
+
+class Sending:
+    """Performs the calls of `sender.delivery`. `token_of` gives a number's access token, or None.
+
+    `holds` says whether a lease is still ours for that many seconds: Meta cannot check a fence, so we do.
+    """
+
+    def __init__(
+        self,
+        log_: EventLog,
+        store: Store,
+        graph: Graph,
+        token_of: Callable[[str], str | None],
+        holds: Callable[[Lease, float], bool],
+        clock: Callable[[], float],
+        observe: Callable[[str, float], None],
+    ) -> None:
+        self._log = log_
+        self._store = store
+        self._graph = graph
+        self._token_of = token_of
+        self._holds = holds
+        self._clock = clock
+        self._observe = observe
+
+    async def __call__(self, call: Send, lease: Lease) -> None:
+        """Perform one send; see the head of this file for the order of things."""
+        if not await self._announce(call):
+            return
+        answer = await self._withheld(call, lease)
+        if answer is None:
+            started = self._clock()
+            answer = await self._post(call)
+            self._observe(answer.outcome, self._clock() - started)
+        await self._tell(call, answer)
+
+    async def _announce(self, call: Send) -> bool:
+        """Make the attempt durable on `inbound`. False: it was not confirmed, and no request may leave."""
+        item = self._item(call)
+        item.content = _content(call)
+        item.kind, item.author = call.kind, call.origin
+        try:
+            await self._append("send.attempted", f"a:{call.token}", item)
+        except LogUnavailable:
+            return False
+        return True
+
+    async def _withheld(self, call: Send, lease: Lease) -> Answer | None:
+        """The last look before the socket: is the shard still ours, and has nobody answered meanwhile?"""
+        if not self._holds(lease, ANSWER_S + CONNECT_S):
+            return Answer("not_sent", reason="lease_ends")
+        conversation = await self._conversation(call, lease)
+        reason = withheld(conversation, call.origin, call.conditions, self._clock())
+        return Answer("withdrawn", reason=reason) if reason else None
+
+    async def _conversation(self, call: Send, lease: Lease) -> Conversation | None:
+        known: dict[str, Any] = {}
+
+        def get(key: str) -> Any:
+            if key not in known:
+                raise Missing([key])
+            return known[key]
+
+        while True:
+            try:
+                return find_conversation(get, call.number, call.to)
+            except Missing as missing:
+                for key in missing.keys:
+                    known[key] = await self._foreign(key, lease.shard)
+
+    async def _foreign(self, key: str, shard: int) -> Any:
+        processor, _, inner = key[1:].partition("|")
+        value = (await self._store.load(processor, shard, [inner])).get(inner)
+        return None if value is None else decode_state(FOREIGN_TYPES[inner[0]], value)
+
+    async def _post(self, call: Send) -> Answer:
+        token = self._token_of(call.number)
+        if token is None:
+            return Answer("rejected", code=190, action="pause_token", reason="no_token")
+        return await self._graph.send(call.number, token, body(call.to, orjson.loads(call.message), call.token))
+
+    async def _tell(self, call: Send, answer: Answer) -> None:
+        """Append what came of it, until it is durable: nobody else knows."""
+        item = self._item(call)
+        item.outcome, item.code, item.reason = answer.outcome, answer.code, answer.action or answer.reason
+        item.message_id = answer.message_id
+        item.contact = answer.contact or call.to
+        item.error = Raw(answer.error) if answer.error else UNSET
+        while True:
+            try:
+                await self._append("send.answered", f"w:{call.token}:{answer.outcome}", item)
+            except LogUnavailable:
+                log.warning("answer_not_durable", reason="repeated until it is")
+                await asyncio.sleep(APPEND_RETRY_S)
+            else:
+                return
+
+    def _item(self, call: Send) -> Item:
+        return Item(
+            number=call.number,
+            command_id=call.command_id,
+            attempt=call.attempt,
+            token=call.token,
+            contact=call.to,
+            at=call.opened_at,
+            received_at=self._clock(),
+        )
+
+    async def _append(self, kind: str, event_id: str, item: Item) -> None:
+        now = self._clock()
+        event = Event(event_id, kind, item.number, items.encode(item), item.at, now, item.command_id)
+        await self._log.append([(INBOUND, event)])
+
+
+def _content(call: Send) -> Raw:
+    part = orjson.loads(call.message).get(call.kind)
+    return Raw(orjson.dumps(part if part is not None else {}))

@@ -1,0 +1,135 @@
+"""Settings: environment variables, or the same names in `.env`; built once, passed on, never read at import.
+
+Every secret may also be given as `…_FILE`, a path to a file that holds it. A mistyped name is an error that names the
+right one; a bad value is one plain sentence.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+PREFIX = "COEXIST_"
+SECRET_LENGTH_MIN = 32
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message says which one, what was seen, and what to write."""
+
+
+def _listed(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class Settings(BaseModel):
+    """The effective settings. Field `pause_minutes` is `COEXIST_PAUSE_MINUTES`, and so on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data_dir: Path = Field(Path("./data"), description="where the embedded edition keeps its file")
+    topic_prefix: str = Field("coexist", description="written before every topic's name on Kafka")
+    partitions: int = Field(12, ge=1, le=1000, description="shards; fixed for the life of an installation")
+    host: str = Field("0.0.0.0", description="address of the public listener")  # noqa: S104 - webhooks come from outside
+    port: int = Field(8080, ge=0, le=65535, description="port of the public listener; 0 means any free one")
+    admin_host: str = Field("127.0.0.1", description="address of the admin listener")
+    admin_port: int = Field(8081, ge=0, le=65535, description="port of the admin listener; 0 means any free one")
+    admin_token: SecretStr | None = Field(
+        None, description="bearer token of the admin listener; needed beyond loopback"
+    )
+    admin_url: str = Field("", description="where commands find the admin listener, instead of DATA_DIR/admin.json")
+    meta_app_secrets: Annotated[list[SecretStr], BeforeValidator(_listed)] = Field(
+        [], description="app secrets, comma-separated; all are valid, so that they can be rotated"
+    )
+    meta_verify_token: SecretStr | None = Field(None, description="the verify token of Meta's handshake")
+    meta_access_token: SecretStr | None = Field(None, description="the access token used to send")
+    meta_app_id: str = Field("", description="the Meta app's id")
+    meta_graph_url: str = Field("https://graph.facebook.com", description="the Graph API's address")
+    meta_graph_version: str = Field("v26.0", description="the Graph API's version")
+    registration: Literal["auto", "listed"] = Field(
+        "auto", description="who may be a number: any that is signed, or added"
+    )
+    log_format: Literal["console", "json"] = Field("console", description="how log lines look")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least level that is logged"
+    )
+    pause_minutes: float = Field(30, ge=0, le=10_080, description="how long automation rests after a person answered")
+    timeline_raw: bool = Field(False, description="1: message.added carries the raw webhook item")
+
+
+def load(environment: Mapping[str, str] | None = None, dotenv: Path = Path(".env"), **overrides: object) -> Settings:
+    """The settings of this process. Raises SettingsError with one sentence that says what to write instead."""
+    given = {**_read_dotenv(dotenv), **(os.environ if environment is None else environment)}
+    values: dict[str, object] = {}
+    for name, value in given.items():
+        if name.startswith(PREFIX) and not name.startswith(("COEXIST_TEST_", "COEXIST_REQUIRE_")):
+            field, content = _field(name, value)
+            values[field] = content
+    try:
+        return Settings.model_validate({**values, **overrides})
+    except ValidationError as problem:
+        raise SettingsError(_sentence(problem)) from None
+
+
+def masked(settings: Settings) -> dict[str, str]:
+    """The effective settings as text, secrets masked."""
+    shown = {}
+    for field in Settings.model_fields:
+        value = getattr(settings, field)
+        if isinstance(value, list):
+            value = f"{len(value)} secrets, ********" if value else "not set"
+        elif isinstance(value, SecretStr):
+            value = "********"
+        shown[PREFIX + field.upper()] = "not set" if value in (None, "") else str(value)
+    return shown
+
+
+def secrets(settings: Settings) -> list[bytes]:
+    """The app secrets as bytes. Raises SettingsError when there is none: then no webhook could be trusted."""
+    if not settings.meta_app_secrets:
+        raise SettingsError(
+            "COEXIST_META_APP_SECRETS is not set, so no webhook could be trusted. "
+            "Meta app dashboard → App settings → Basic → App secret. Or try `coexist demo`, which needs nothing."
+        )
+    return [secret.get_secret_value().encode() for secret in settings.meta_app_secrets]
+
+
+def _field(name: str, value: str) -> tuple[str, str]:
+    field = name.removeprefix(PREFIX).lower()
+    if field in Settings.model_fields:
+        return field, value
+    plain = field.removesuffix("_file")
+    if plain != field and plain in Settings.model_fields:
+        try:
+            return plain, Path(value).read_text().strip()
+        except OSError as problem:
+            raise SettingsError(f"{name} names a file that cannot be read: {problem.strerror}.") from None
+    known = [PREFIX + known.upper() for known in Settings.model_fields]
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f" Did you mean {near[0]}?" if near else " `coexist config` lists them all."
+    raise SettingsError(f"{name} is not a setting.{hint}")
+
+
+def _sentence(problem: ValidationError) -> str:
+    error = problem.errors()[0]
+    name = PREFIX + str(error["loc"][0]).upper()
+    wanted = {
+        "int_parsing": "must be a whole number",
+        "float_parsing": "must be a number",
+        "bool_parsing": "must be 0 or 1",
+    }.get(error["type"], "cannot be used: " + error["msg"][:1].lower() + error["msg"][1:])
+    shown = "" if "token" in name.lower() or "secret" in name.lower() else f', got "{error["input"]}"'
+    return f"{name} {wanted}{shown}."
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    found = {}
+    for line in path.read_text().splitlines():
+        name, equals, value = line.strip().removeprefix("export ").partition("=")
+        if equals and not name.startswith("#"):
+            found[name.strip()] = value.strip().strip("\"'")
+    return found

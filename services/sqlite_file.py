@@ -1,0 +1,199 @@
+"""One SQLite file with one writer: every change goes through it, and one fsync serves all who wait.
+
+The writer is the only connection that writes or checkpoints. Statements run on the event loop (they are short and
+touch memory); the COMMIT, with its fsync, runs in a thread, and whatever arrives meanwhile forms the next group.
+WAL with `synchronous=FULL`: a commit that returned survives the loss of power.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic
+from typing import Any, cast
+
+import apsw
+
+from schemas.ports import LogUnavailable
+
+GROUP_S_MAX = 0.005
+"""Statements hold the writer no longer than this before the group is committed."""
+WAL_BYTES_MAX = 8 * 1024 * 1024
+"""The WAL is copied back into the file beyond this size, at the latest."""
+CACHE_KIB = 8 * 1024
+
+Job = Callable[[apsw.Connection], Any]
+
+
+class FileInUse(Exception):
+    """Another process owns the data folder."""
+
+    def __init__(self, path: Path, owner: str) -> None:
+        super().__init__(f"{path} is in use by process {owner}. One process owns an embedded data folder.")
+
+
+class SqliteFile:
+    """The file, its writer and a read-only connection that sees what is committed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = _claim(path)
+        self._writing = _connect(path)
+        self._reading = _connect(path)
+        self._reading.pragma("query_only", True)
+        self._urgent: list[tuple[Job, asyncio.Future[Any]]] = []
+        self._patient: list[tuple[Job, asyncio.Future[Any]]] = []
+        self._wake = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-commit")
+        self._after_failure: list[Callable[[], None]] = []
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def reading(self) -> apsw.Connection:
+        """The connection to read with: short statements only, so that the WAL can be copied back."""
+        return self._reading
+
+    def start(self) -> asyncio.Task[None]:
+        """Start the writer. The task ends with an exception when the disk fails: then the process must end."""
+        self._task = asyncio.create_task(self._run(), name="sqlite-writer")
+        return self._task
+
+    def script(self, sql: str) -> None:
+        """Run statements at once, before the writer starts."""
+        self._writing.execute(sql)
+
+    def on_failure(self, forget: Callable[[], None]) -> None:
+        """Call `forget` when a group was rolled back, so that what it kept in memory is read anew."""
+        self._after_failure.append(forget)
+
+    async def write(self, job: Job, *, urgent: bool = False) -> Any:
+        """Run `job` in the next group and return its result once the group is durable.
+
+        A job checks before it writes: if it raises, it must not have changed anything. Urgent jobs (ingest) go first.
+        Raises LogUnavailable when the disk did not confirm the group.
+        """
+        if self._closing:
+            raise LogUnavailable("the writer has stopped")
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        (self._urgent if urgent else self._patient).append((job, future))
+        self._wake.set()
+        return await future
+
+    async def close(self) -> None:
+        """Finish what is queued, copy the WAL back, and let go of the file."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._thread.shutdown()
+        self._reading.close()
+        self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._writing.close()
+        os.close(self._lock)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while not self._closing:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._urgent or self._patient:
+                    await self._group(loop)
+        finally:
+            self._closing = True
+            for _, future in (*self._urgent, *self._patient):
+                if not future.done():
+                    future.set_exception(LogUnavailable("the writer has stopped"))
+
+    async def _group(self, loop: asyncio.AbstractEventLoop) -> None:
+        done: list[tuple[asyncio.Future[Any], Any]] = []
+        failed: list[tuple[asyncio.Future[Any], Exception]] = []
+        try:
+            self._writing.execute("BEGIN IMMEDIATE")
+            self._apply(done, failed)
+            await loop.run_in_executor(self._thread, self._commit)
+        except apsw.Error as error:
+            self._roll_back(done, error)
+            if not isinstance(error, apsw.FullError | apsw.BusyError):
+                raise
+        for future, result in done:
+            if not future.done():
+                future.set_result(result)
+        for future, problem in failed:
+            if not future.done():
+                future.set_exception(problem)
+
+    def _apply(
+        self,
+        done: list[tuple[asyncio.Future[Any], Any]],
+        failed: list[tuple[asyncio.Future[Any], Exception]],
+    ) -> None:
+        deadline = monotonic() + GROUP_S_MAX
+        while self._urgent or self._patient:
+            job, future = (self._urgent or self._patient).pop(0)
+            try:
+                done.append((future, job(self._writing)))
+            except apsw.Error:
+                done.append((future, None))
+                raise
+            except Exception as problem:  # noqa: BLE001 - handed to the one who waits for this job
+                failed.append((future, problem))
+            if monotonic() > deadline:
+                return
+
+    def _roll_back(self, done: list[tuple[asyncio.Future[Any], Any]], error: apsw.Error) -> None:
+        if self._writing.in_transaction:
+            self._writing.execute("ROLLBACK")
+        for forget in self._after_failure:
+            forget()
+        for future, _ in done:
+            if not future.done():
+                future.set_exception(LogUnavailable(f"the disk did not confirm: {type(error).__name__}"))
+        done.clear()
+
+    def _commit(self) -> None:
+        self._writing.execute("COMMIT")
+        if self.wal_bytes() > WAL_BYTES_MAX:
+            self._writing.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def wal_bytes(self) -> int:
+        """The size of the write-ahead log."""
+        try:
+            return self.path.with_name(self.path.name + "-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+
+def _connect(path: Path) -> apsw.Connection:
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(2_000)
+    connection.pragma("journal_mode", "WAL")
+    connection.pragma("synchronous", "FULL")
+    connection.pragma("wal_autocheckpoint", 0)
+    connection.pragma("cache_size", -CACHE_KIB)
+    connection.pragma("secure_delete", True)
+    return connection
+
+
+def _claim(path: Path) -> int:
+    """Lock the folder for this process, for as long as it lives. Raises FileInUse."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path.parent / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise FileInUse(path.parent, owner) from None
+    os.ftruncate(lock, 0)
+    os.write(lock, str(os.getpid()).encode())
+    return lock
+
+
+def one(connection: apsw.Connection, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
+    """The first column of the first row, or None."""
+    row = cast("tuple[Any, ...] | None", connection.execute(sql, parameters).fetchone())
+    return row[0] if row else None

@@ -1,0 +1,65 @@
+"""`coexist tail`: the events of a topic, read from the embedded file without writing to it, running or not."""
+
+import time
+from collections.abc import Iterator
+
+import apsw
+import click
+import orjson
+
+from schemas.cloudevents import cloudevent
+from schemas.instants import rfc3339
+from schemas.ports import Record
+from schemas.topics import TOPICS
+from services.admin_client import unreachable
+from services.app import FILE_NAME
+from services.log_sqlite import LogFile
+from services.settings import Settings
+
+LOOK_EVERY_S = 0.05
+BATCH_RECORDS = 500
+
+
+def tail(
+    settings: Settings, topic: str, *, from_start: bool, follow: bool, as_json: bool, number: str, kind: str
+) -> Iterator[str]:
+    """Lines of a topic, in order within a partition. Raises click errors for what cannot be read."""
+    name = topic.removeprefix(f"{settings.topic_prefix}.")
+    if name not in TOPICS:
+        raise click.UsageError(f"{topic} is not a topic. There are: {', '.join(TOPICS)}.")
+    path = settings.data_dir / FILE_NAME
+    if not path.exists():
+        raise unreachable(f"{path} does not exist. Start `coexist run` first, or set COEXIST_DATA_DIR.")
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.set_busy_timeout(2_000)
+    file = LogFile(connection, settings.partitions)
+    begin_at_end = follow and not from_start
+    positions = [file.end(name, partition) if begin_at_end else 0 for partition in range(settings.partitions)]
+    while True:
+        records = _next(file, name, positions)
+        for record in records:
+            if (not number or record.event.number == number) and (not kind or record.event.type == kind):
+                yield _line(record, as_json=as_json)
+        if not records:
+            if not follow:
+                return
+            time.sleep(LOOK_EVERY_S)
+
+
+def _next(file: LogFile, topic: str, positions: list[int]) -> list[Record]:
+    found: list[Record] = []
+    for partition, position in enumerate(positions):
+        records = file.read(topic, partition, position, BATCH_RECORDS)
+        if records:
+            positions[partition] = records[-1].offset + 1
+            found.extend(records)
+    return sorted(found, key=lambda record: record.appended_at)
+
+
+def _line(record: Record, *, as_json: bool) -> str:
+    if as_json:
+        return orjson.dumps(cloudevent(record)).decode()
+    event = record.event
+    seq = f" #{event.seq}" if event.seq else ""
+    data = (event.data or b"null").decode(errors="replace")
+    return f"{rfc3339(event.at)} {record.partition}/{record.offset}{seq} {event.type} {event.number} {data}"
