@@ -68,10 +68,16 @@ def changes(body: bytes) -> list[Change]:
         raise Unreadable("too_many_items")
     try:
         return _straight(body)
-    except msgspec.ValidationError:
-        return _recovered(body)
+    except msgspec.DecodeError:  # of shape, or of grammar somewhere behind
+        return _recovered(body if _is_json(body) else _mended(body))
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body, type=Raw)
     except msgspec.DecodeError:
-        return _recovered(_mended(body))
+        return False
+    return True
 
 
 def _is_clean(body: bytes) -> bool:

@@ -24,8 +24,9 @@ DATA_BYTES_MAX = RECORD_BYTES_MAX - 64 * 1024
 OPENINGS_MAX = DEPTH_MAX - 16
 """An item with no more brackets than this cannot be too deep, however they nest: 16 is more than the envelope's share."""
 
+BODY_BYTES_SMALL = 8192
 DATA_BYTES_SMALL = 1024
-"""What is no longer than this cannot nest deep enough to hurt a reader, and is not looked at again."""
+"""In a batch, an item no longer than this is not looked at again: it cannot nest deep enough to hurt a reader."""
 
 SLOW_LANE = frozenset({"history", "smb_app_state_sync"})
 """Fields whose items, known or not, must never delay a live one."""
@@ -34,18 +35,20 @@ SLOW_LANE = frozenset({"history", "smb_app_state_sync"})
 class Webhook:
     """The facts of one body, in order. `received_at` is in seconds since 1970."""
 
-    __slots__ = ("_body", "_is_shallow", "found", "received_at")
+    __slots__ = ("_body", "_unchecked_bytes", "found", "received_at")
 
     def __init__(self, body: bytes, received_at: float) -> None:
         self.received_at = received_at
         self.found: list[tuple[str, Event]] = []
         self._body = body
-        self._is_shallow = len(body) < 8192 and openings(body) <= DEPTH_MAX
+        self._unchecked_bytes = DATA_BYTES_SMALL
+        if len(body) < BODY_BYTES_SMALL:
+            self._unchecked_bytes = DATA_BYTES_MAX if openings(body) <= DEPTH_MAX else 0
 
     def file(self, topic: str, kind: str, fact_id: str, item: Item) -> None:
         """Take one fact. Raises Unreadable where the body breaks a limit of shape."""
         data = encode(item)
-        if len(data) > DATA_BYTES_SMALL and not self._is_shallow:
+        if len(data) > self._unchecked_bytes:
             self._check(item.raw, len(data))
         if len(self.found) >= ITEMS_MAX:
             raise Unreadable("too_many_items")

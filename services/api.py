@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from fastapi import FastAPI, HTTPException, Request
@@ -11,11 +11,9 @@ from prometheus_client import exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from services import api_conversations, api_sends, api_topics
+from services import api_conversations, api_sandbox, api_sends, api_topics
 from services.dead_letters import VERSION
-
-if TYPE_CHECKING:
-    from services.app import App
+from services.running import App
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 """Probes come from the node, not from loopback, and carry no token."""
@@ -27,7 +25,7 @@ def problem(status: int, title: str, fix: str) -> JSONResponse:
     return JSONResponse(body, status, media_type="application/problem+json")
 
 
-def create_admin_app(app: "App") -> FastAPI:
+def create_admin_app(app: App) -> FastAPI:
     """The admin application over a running Coexist."""
     api = FastAPI(title="Coexist", version=VERSION, docs_url=None, redoc_url=None)
     api.middleware("http")(_guard(app))
@@ -36,10 +34,11 @@ def create_admin_app(app: "App") -> FastAPI:
     api_sends.add(api, app)
     api_conversations.add(api, app)
     api_topics.add(api, app)
+    api_sandbox.add(api, app)
     return api
 
 
-def _guard(app: "App") -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
+def _guard(app: App) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
     token = app.settings.admin_token
     expected = f"Bearer {token.get_secret_value()}".encode() if token is not None else None
 
@@ -69,7 +68,7 @@ async def _plainly(_: Request, error: Exception) -> Response:
     return problem(error.status_code, str(detail), "See /openapi.json for what there is.")
 
 
-def _add_health(api: FastAPI, app: "App") -> None:
+def _add_health(api: FastAPI, app: App) -> None:
     @api.get("/livez", include_in_schema=False)
     async def livez() -> Response:
         return Response("ok\n", media_type="text/plain")

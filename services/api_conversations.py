@@ -1,7 +1,7 @@
 """`/v1/conversations`: who owns each, what was said, and how a person takes one or gives it back."""
 
 import uuid
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import orjson
 from fastapi import Body, FastAPI, HTTPException, Query
@@ -14,9 +14,7 @@ from schemas.states import CONVERSATIONS, MESSAGES, Conversation, conversation_k
 from schemas.topics import OUTBOUND, partition_of
 from services.api_sends import FAR, find, write
 from services.runner import decode_state
-
-if TYPE_CHECKING:
-    from services.app import App
+from services.running import App
 
 PAGE_MAX = 1_000
 
@@ -24,7 +22,7 @@ Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 Optional = Annotated[dict[str, Any] | None, Body()]
 
 
-def add(api: FastAPI, app: "App") -> None:
+def add(api: FastAPI, app: App) -> None:
     """Add the routes."""
 
     @api.get("/v1/conversations")
@@ -62,7 +60,7 @@ def add(api: FastAPI, app: "App") -> None:
         return JSONResponse({"conversation_id": state.conversation_id}, 202)
 
 
-async def conversation(app: "App", conversation_id: str) -> Conversation:
+async def conversation(app: App, conversation_id: str) -> Conversation:
     """The conversation under an id or an alias. Raises HTTPException 404."""
     value = await find(app, CONVERSATIONS, conversation_key(conversation_id))
     if value is None:

@@ -1,7 +1,7 @@
 """`/v1/messages` and `/v1/sends`: commands in, their story out; and the numbers they leave from."""
 
 import uuid
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import orjson
 from fastapi import Body, FastAPI, Header, HTTPException
@@ -16,9 +16,7 @@ from schemas.states import DELIVERY, MESSAGES, Number
 from schemas.topics import INBOUND, OUTBOUND, OUTBOUND_BULK
 from sender.command import Command, command_key, story_of
 from services.runner import decode_state
-
-if TYPE_CHECKING:
-    from services.app import App
+from services.running import App
 
 ENVELOPE = frozenset({"messaging_product", "recipient_type", "to", "recipient", "biz_opaque_callback_data"})
 ABOUT = frozenset(
@@ -55,7 +53,7 @@ def checked(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-async def write(app: "App", topic: str, event: Event) -> None:
+async def write(app: App, topic: str, event: Event) -> None:
     """Append one event, or answer 503."""
     try:
         await app.log.append([(topic, event)])
@@ -63,7 +61,7 @@ async def write(app: "App", topic: str, event: Event) -> None:
         raise HTTPException(503, {"title": "the log is not available", "fix": "Send it again in a moment."}) from None
 
 
-async def find(app: "App", processor: str, key: str) -> bytes | None:
+async def find(app: App, processor: str, key: str) -> bytes | None:
     """A state by its key, on whichever shard it lies."""
     for shard in range(app.log.partitions):
         found = await app.store.load(processor, shard, [key])
@@ -72,7 +70,7 @@ async def find(app: "App", processor: str, key: str) -> bytes | None:
     return None
 
 
-def add(api: FastAPI, app: "App") -> None:
+def add(api: FastAPI, app: App) -> None:
     """Add the routes."""
 
     @api.post("/v1/messages", status_code=202)
@@ -124,7 +122,7 @@ def add(api: FastAPI, app: "App") -> None:
     _add_numbers(api, app)
 
 
-async def _command(app: "App", command_id: str) -> Command:
+async def _command(app: App, command_id: str) -> Command:
     value = await find(app, DELIVERY, command_key(command_id))
     if value is None:
         raise HTTPException(404, {"title": "no such command", "fix": "It may still be on its way; ask again."})
@@ -132,7 +130,7 @@ async def _command(app: "App", command_id: str) -> Command:
     return state
 
 
-def _add_numbers(api: FastAPI, app: "App") -> None:
+def _add_numbers(api: FastAPI, app: App) -> None:
     @api.get("/v1/numbers")
     async def get_numbers() -> JSONResponse:
         """The business numbers that are known."""
@@ -159,7 +157,7 @@ def _add_numbers(api: FastAPI, app: "App") -> None:
         return JSONResponse({"number": number, "sending": "on"}, 202)
 
 
-async def numbers(app: "App") -> list[Number]:
+async def numbers(app: App) -> list[Number]:
     """The numbers of all shards."""
     found: list[Number] = []
     for shard in range(app.log.partitions):
@@ -179,7 +177,7 @@ def _number(state: Number) -> dict[str, Any]:
     }
 
 
-async def _account_event(app: "App", number: str, event: str, waba: str = "") -> None:
+async def _account_event(app: App, number: str, event: str, waba: str = "") -> None:
     now = app.clock()
     item = Item(number=number, waba=waba, field="coexist", event=event, at=now, received_at=now)
     await write(

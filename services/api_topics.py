@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import orjson
 from fastapi import FastAPI, Header, HTTPException, Query
@@ -11,9 +11,7 @@ from fastapi.responses import StreamingResponse
 from schemas.cloudevents import cloudevent
 from schemas.ports import Record
 from schemas.topics import TOPICS
-
-if TYPE_CHECKING:
-    from services.app import App
+from services.running import App
 
 PUBLIC = ("timeline", "conversations", "contacts", "account", "sends")
 BATCH_RECORDS_MAX = 200
@@ -22,14 +20,14 @@ QUEUE_BATCHES_MAX = 64
 KEEP_ALIVE_S = 15.0
 
 FromStart = Annotated[bool | None, Query()]
-LastEventId = Annotated[str | None, Header()]
+LastId = Annotated[str | None, Header()]
 
 
-def add(api: FastAPI, app: "App") -> None:
+def add(api: FastAPI, app: App) -> None:
     """Add the routes."""
 
     @api.get("/v1/topics/{topic}/events")
-    async def get_topic(topic: str, from_start: FromStart = None, last_event_id: LastEventId = None) -> StreamingResponse:
+    async def get_topic(topic: str, from_start: FromStart = None, last_event_id: LastId = None) -> StreamingResponse:
         """The events of a topic as they come, or from its start."""
         name = topic.removeprefix(f"{app.settings.topic_prefix}.")
         if name not in TOPICS:
@@ -37,12 +35,12 @@ def add(api: FastAPI, app: "App") -> None:
         return stream(app, [name], last_event_id, from_start=bool(from_start))
 
     @api.get("/v1/events")
-    async def get_events(from_start: FromStart = None, last_event_id: LastEventId = None) -> StreamingResponse:
+    async def get_events(from_start: FromStart = None, last_event_id: LastId = None) -> StreamingResponse:
         """The events of all public topics."""
         return stream(app, PUBLIC, last_event_id, from_start=bool(from_start))
 
 
-def stream(app: "App", topics: Sequence[str], last_event_id: str | None, *, from_start: bool) -> StreamingResponse:
+def stream(app: App, topics: Sequence[str], last_event_id: str | None, *, from_start: bool) -> StreamingResponse:
     """Server-sent events of some topics; the id of each is the position after it on every partition."""
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     return StreamingResponse(
@@ -50,7 +48,7 @@ def stream(app: "App", topics: Sequence[str], last_event_id: str | None, *, from
     )
 
 
-async def _lines(app: "App", topics: Sequence[str], last: str | None, *, from_start: bool) -> AsyncIterator[bytes]:
+async def _lines(app: App, topics: Sequence[str], last: str | None, *, from_start: bool) -> AsyncIterator[bytes]:
     positions = await _positions(app, topics, last, from_start=from_start)
     batches: asyncio.Queue[Sequence[Record]] = asyncio.Queue(QUEUE_BATCHES_MAX)
     readers = [
@@ -80,7 +78,7 @@ def _line(record: Record, positions: dict[tuple[str, int], int]) -> bytes:
 
 
 async def _read(
-    app: "App",
+    app: App,
     topics: Sequence[str],
     partition: int,
     positions: dict[tuple[str, int], int],
@@ -98,7 +96,7 @@ async def _read(
 
 
 async def _positions(
-    app: "App", topics: Sequence[str], last: str | None, *, from_start: bool
+    app: App, topics: Sequence[str], last: str | None, *, from_start: bool
 ) -> dict[tuple[str, int], int]:
     """Where to begin: after the last event that was seen, at the start, or at the end. Raises HTTPException 400."""
     found: dict[tuple[str, int], int] = {}

@@ -6,9 +6,8 @@ then the processors and the calls under way, last the file.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 
 import httpx
 import structlog
@@ -17,7 +16,7 @@ from echo_sync.conversations import Conversations
 from echo_sync.messages import Messages
 from ingest.app import create_app as create_public_app
 from ingest.webhook import Append, Webhook
-from schemas.ports import Event, EventLog, Processor, State, Store
+from schemas.ports import Event, EventLog, Processor, State
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number
 from sender import graph
 from sender.delivery import Delivery
@@ -26,6 +25,7 @@ from services.leases import LeaseKeeper
 from services.log_sqlite import SqliteLog
 from services.metrics import Metrics
 from services.runner import Perform, Runner
+from services.running import App, Clock, figures
 from services.sending import Sending
 from services.settings import Settings, SettingsError, secrets
 from services.sqlite_file import SqliteFile
@@ -42,41 +42,6 @@ STOP_CALLING_S = 1.5
 """What requests to Graph get; one that is cut is ambiguous, and known as such at the next start."""
 
 log = structlog.get_logger()
-Clock = Callable[[], float]
-
-
-@dataclass
-class App:
-    """A running Coexist: what its parts are, and how to wait for its end."""
-
-    settings: Settings
-    roles: tuple[str, ...]
-    file: SqliteFile
-    log: EventLog
-    store: Store
-    metrics: Metrics
-    clock: Clock
-    runners: dict[str, Runner] = field(default_factory=dict)
-    keepers: dict[str, LeaseKeeper] = field(default_factory=dict)
-    public: Edge | None = None
-    admin: Edge | None = None
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    tasks: list[asyncio.Task[None]] = field(default_factory=list)
-
-    async def run(self) -> None:
-        """Work until a stop is asked for. Raises what ended a part that must not end."""
-        stop = asyncio.create_task(self.stopping.wait())
-        done, _ = await asyncio.wait([stop, *self.tasks], return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        for task in done - {stop}:
-            task.result()
-            raise RuntimeError(f"{task.get_name()} ended")
-
-    def ready(self) -> bool:
-        """Every listener listens and every shard of every role is held."""
-        return not self.stopping.is_set() and all(
-            len(keeper.held) == self.log.partitions for keeper in self.keepers.values()
-        )
 
 
 FOREIGN_TYPES: dict[tuple[str, str], type[State]] = {
@@ -175,6 +140,8 @@ async def _start_listeners(app: App, stack: AsyncExitStack, app_secrets: list[by
         raise SettingsError("COEXIST_ADMIN_TOKEN must be set when COEXIST_ADMIN_HOST is not loopback.")
     app.admin = Edge(create_admin_app(app), settings.admin_host, settings.admin_port)
     stack.push_async_callback(app.admin.stop, STOP_LISTENING_S)
+    for close in app.closing:
+        stack.push_async_callback(close)
     await app.admin.start()
     if "ingest" in app.roles:
         token = settings.meta_verify_token
@@ -198,19 +165,3 @@ def _observed_append(app: App) -> Append:
         app.metrics.appended(entries, now, now - started)
 
     return append
-
-
-Figures = Mapping[str, tuple[str, Sequence[tuple[Mapping[str, str], float]]]]
-
-
-def figures(app: App) -> Figures:
-    """The gauges that are looked up when somebody asks."""
-    lag: list[tuple[dict[str, str], float]] = [
-        ({"processor": name, "topic": topic}, float(sum(v for (t, _), v in runner.lag.items() if t == topic)))
-        for name, runner in app.runners.items()
-        for topic in runner.processor.inputs
-    ]
-    return {
-        "coexist_processor_lag_records": ("Records not yet read, by processor and topic.", lag),
-        "coexist_sqlite_wal_bytes": ("Size of the write-ahead log.", [({}, float(app.file.wal_bytes()))]),
-    }

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 the service or the da
 """
 
 import asyncio
+import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -79,7 +80,8 @@ def run(roles: str, check: bool) -> None:  # noqa: FBT001 - click's way
     from services import logs  # noqa: PLC0415
     from services.app import ROLES  # noqa: PLC0415
     from services.serve import serve  # noqa: PLC0415
-    from services.settings import SettingsError, secrets  # noqa: PLC0415
+    from services.settings import SettingsError  # noqa: PLC0415
+    from services.settings import secrets as app_secrets  # noqa: PLC0415
 
     chosen = [role.strip() for role in roles.split(",") if role.strip()]
     wrong = [role for role in chosen if role not in ROLES]
@@ -87,7 +89,7 @@ def run(roles: str, check: bool) -> None:  # noqa: FBT001 - click's way
         raise Failure(f"{', '.join(wrong) or 'nothing'} is not a role. There are: {', '.join(ROLES)}.", USAGE)
     settings = settings_or_exit()
     try:
-        secrets(settings) if "ingest" in chosen else None
+        app_secrets(settings) if "ingest" in chosen else None
     except SettingsError as problem:
         raise Failure(str(problem), USAGE) from None
     if check:
@@ -109,14 +111,15 @@ def _announce(app: Any) -> None:
 @main.command()
 @click.option("--port", default=8082, show_default=True, help="Port; 0 means any free one.")
 @click.option("--webhook-url", default="http://127.0.0.1:8080/webhooks/meta", show_default=True, help="Whom it calls.")
-@click.option("--seed", default=7, show_default=True, help="The same seed and calls give the same ids.")
+@click.option("--seed", type=int, help="The same seed and calls give the same ids; default: a random one.")
 @click.option("--talk", default=0.0, help="Let people talk by themselves, at so many messages a second.")
-def sandbox(port: int, webhook_url: str, seed: int, talk: float) -> None:
+def sandbox(port: int, webhook_url: str, seed: int | None, talk: float) -> None:
     """Run Meta in a box: Graph, signed webhooks with Meta's habits, a page, a ledger."""
     from services.sandbox.app import serve  # noqa: PLC0415
     from services.sandbox.config import SandboxConfig  # noqa: PLC0415
 
-    wanted = SandboxConfig(port=port, webhook_url=webhook_url, seed=seed, autoplay_per_s=talk)
+    seeded = secrets.randbits(32) if seed is None else seed
+    wanted = SandboxConfig(port=port, webhook_url=webhook_url or None, seed=seeded, autoplay_per_s=talk)
 
     def ready(real: int) -> None:
         click.echo(f"Sandbox http://127.0.0.1:{real}/  app secret: {wanted.app_secret}  token: {wanted.access_token}")
@@ -131,7 +134,7 @@ def sandbox(port: int, webhook_url: str, seed: int, talk: float) -> None:
 @click.option("--seconds", type=float, help="End by itself after so many seconds, with a summary.")
 @click.option("--no-browser", is_flag=True, help="Do not open the page.")
 @click.option("--seed", default=7, show_default=True, help="Who says what, and what Meta does to it.")
-@click.option("--rate", default=12.0, show_default=True, help="Messages a second.")
+@click.option("--rate", default=8.0, show_default=True, help="Messages a second.")
 def demo(seconds: float | None, no_browser: bool, seed: int, rate: float) -> None:  # noqa: FBT001 - click's way
     """See it work: everything in one process, Meta included, with people talking on both sides."""
     from services import logs  # noqa: PLC0415

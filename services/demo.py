@@ -4,35 +4,34 @@ The sandbox is a process of its own and speaks real HTTP, so what is shown is wh
 """
 
 import asyncio
-import contextlib
 import os
 import sys
 import tempfile
 import time
 import webbrowser
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-import orjson
 from rich.console import Console
 from rich.table import Table
 
-from services.app import App, open_app
+from services.app import open_app
 from services.dead_letters import VERSION
 from services.demo_audit import Audit, audit
-from services.edge import PortInUse, listen
-from services.sandbox.config import DEFAULT_PORT, DEFAULT_SECRET, DEFAULT_TOKEN, DEFAULT_VERIFY_TOKEN
+from services.demo_meta import MetaInABox, free_or_any, sandbox
+from services.running import App
+from services.sandbox.config import DEFAULT_SECRET, DEFAULT_TOKEN, DEFAULT_VERIFY_TOKEN
 from services.serve import SWITCH_S, on_signals, write_address
 from services.settings import Settings
 
-START_S = 10.0
 SETTLE_S = 15.0
 STATUS_EVERY_S = 0.25
 PLAIN_STATUS_EVERY_S = 5.0
-SEND_EVERY_S = 1.5
+SEND_EVERY_S = 0.4
+CUSTOMERS = 14
+PAUSE_MINUTES = 0.15
+"""In the demo a person's answer holds the bot back for nine seconds, so that both are seen at work."""
 
 
 class Demo:
@@ -57,12 +56,13 @@ class Demo:
                 async with open_app(settings) as app:
                     on_signals(app.stopping.set)
                     write_address(app)
+                    app.sandbox_url = meta.url
                     await meta.point_to(app)
                     self._welcome(app, meta, folder, time.monotonic() - started)
                     await self._show(app, meta)
 
-    async def _show(self, app: App, meta: "MetaInABox") -> None:
-        await meta.call("POST", "/traffic", {"messages_per_s": self.rate, "echoes_ratio": 0.35, "customers": 6})
+    async def _show(self, app: App, meta: MetaInABox) -> None:
+        await meta.call("POST", "/traffic", {"messages_per_s": self.rate, "echoes_ratio": 0.25, "customers": CUSTOMERS})
         talking = asyncio.create_task(self._bot(app))
         showing = asyncio.create_task(self._status(app))
         working = asyncio.create_task(app.run())
@@ -89,7 +89,7 @@ class Demo:
                     answer = await client.get("/v1/conversations", params={"number": number["number"], "limit": 20})
                     await _answer_one(client, number["number"], answer.json()["conversations"], turn)
 
-    def _welcome(self, app: App, meta: "MetaInABox", folder: str, took_s: float) -> None:
+    def _welcome(self, app: App, meta: MetaInABox, folder: str, took_s: float) -> None:
         admin = f"http://127.0.0.1:{app.admin.port if app.admin else 0}"
         public = f"http://127.0.0.1:{app.public.port if app.public else 0}"
         say = self._console.print
@@ -118,7 +118,7 @@ class Demo:
                 status.update(line(app, time.monotonic() - started, self.seconds))
                 await asyncio.sleep(STATUS_EVERY_S)
 
-    async def _summary(self, app: App, meta: "MetaInABox") -> None:
+    async def _summary(self, app: App, meta: MetaInABox) -> None:
         self._console.print("Meta falls silent; waiting until everything has arrived ...")
         await meta.call("DELETE", "/traffic")
         found = await settled(app, meta)
@@ -131,7 +131,7 @@ class Demo:
         self._out.print(f"{verdict}. {self.seconds:g} s", highlight=False)
 
 
-async def settled(app: App, meta: "MetaInABox") -> Audit:
+async def settled(app: App, meta: MetaInABox) -> Audit:
     """The audit once nothing moves any more: Meta has delivered everything and every lag is zero."""
     deadline = time.monotonic() + SETTLE_S
     await meta.call("POST", "/flush", {"timeout_s": SETTLE_S})
@@ -163,22 +163,15 @@ def demo_settings(folder: Path, graph_url: str) -> Settings:
         {
             "data_dir": folder,
             "host": "127.0.0.1",
-            "port": _free_or_any(8080),
-            "admin_port": _free_or_any(8081),
+            "port": free_or_any(8080),
+            "admin_port": free_or_any(8081),
             "meta_app_secrets": DEFAULT_SECRET,
             "meta_verify_token": DEFAULT_VERIFY_TOKEN,
             "meta_access_token": DEFAULT_TOKEN,
             "meta_graph_url": graph_url,
+            "pause_minutes": PAUSE_MINUTES,
         }
     )
-
-
-def _free_or_any(port: int) -> int:
-    try:
-        listen("127.0.0.1", port).close()
-    except PortInUse:
-        return 0
-    return port
 
 
 async def _answer_one(client: httpx.AsyncClient, number: str, found: list[dict[str, Any]], turn: int) -> None:
@@ -189,47 +182,3 @@ async def _answer_one(client: httpx.AsyncClient, number: str, found: list[dict[s
     text = {"body": f"Gràcies! Ara ho miro. ({turn})"}
     body = {"number": number, "to": chosen["contact"]["wa_id"], "type": "text", "text": text, "origin": "bot"}
     await client.post("/v1/messages", json=body)
-
-
-class MetaInABox:
-    """The sandbox's control API."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._client = httpx.AsyncClient(base_url=url, timeout=60, trust_env=False)
-
-    async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The JSON answer of a control call. Raises httpx.HTTPStatusError when it is refused."""
-        response = await self._client.request(method, f"/sandbox/api{path}", json=body)
-        response.raise_for_status()
-        if "ndjson" in response.headers.get("content-type", ""):
-            return [orjson.loads(part) for part in response.content.splitlines() if part]
-        return orjson.loads(response.content) if response.content else None
-
-    async def point_to(self, app: App) -> None:
-        """Let webhooks go to this app."""
-        port = app.public.port if app.public else 0
-        await self.call("POST", "/webhook", {"url": f"http://127.0.0.1:{port}/webhooks/meta"})
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._client.aclose()
-
-
-@asynccontextmanager
-async def sandbox(seed: int, port: int | None = None) -> AsyncIterator[MetaInABox]:
-    """A sandbox process, from its first answer to its end."""
-    wanted = _free_or_any(DEFAULT_PORT) if port is None else port
-    program = Path(sys.argv[0]) if Path(sys.argv[0]).name == "coexist" else Path(sys.executable).with_name("coexist")
-    command = [sys.executable, str(program), "sandbox", "--port", str(wanted), "--webhook-url", "", "--seed", str(seed)]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, start_new_session=True)
-    try:
-        async with asyncio.timeout(START_S):
-            first = await process.stdout.readline() if process.stdout else b""
-        meta = MetaInABox(first.split()[1].decode().rstrip("/"))
-        yield meta
-        await meta.close()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()

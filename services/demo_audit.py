@@ -1,13 +1,11 @@
 """Does the sandbox's ledger, which is the truth, agree with what we hold? Row by row, each message exactly once."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from schemas.topics import INBOUND, SENDS, TIMELINE
-from services.app import App
-
-if TYPE_CHECKING:
-    from services.demo import MetaInABox
+from services.demo_meta import MetaInABox
+from services.running import App
 
 READ_MAX = 1_000
 
@@ -51,7 +49,7 @@ class _Ours:
     gaps: int = 0
 
 
-async def audit(app: App, meta: "MetaInABox") -> Audit:
+async def audit(app: App, meta: MetaInABox) -> Audit:
     """Compare the ledger with the log."""
     items = await meta.call("GET", "/ledger/items")
     sends = await meta.call("GET", "/ledger/sends")

@@ -80,6 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.limits = config.limits
+        self.access_log = False  # whatever the program's logging is: a path may hold what nobody should read
         self.reading_since: float | None = None
         self.idle_since = 0.0
         self._in_head = True
@@ -146,9 +147,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int) -> None:
         """End the connection, with one static answer where no other answer is under way."""
-        if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
+        if not self.transport.is_closing() and not self._is_answering():
             self.transport.write(_REFUSALS[status])
         self.transport.close()
+
+    def _is_answering(self) -> bool:
+        """Whether the next answer on this connection belongs to a request that was read whole."""
+        if self.cycle is None or self.cycle.response_complete:
+            return False
+        return self._in_head or bool(self.pipeline) or self.cycle.response_started
 
 
 def _refusal(status: int, phrase: bytes) -> bytes:
@@ -225,12 +232,13 @@ class Edge:
 
     async def stop(self, grace_s: float) -> None:
         """Take no more connections; give open requests `grace_s` to be answered, then cut them."""
-        self._listener.close()
         if self._sweeping is None:
+            self._listener.close()
             return
         self._sweeping.cancel()
         for server in self._server.servers:
             server.close()
+        self._listener.close()
         state = self._server.server_state
         for connection in list(state.connections):
             connection.shutdown()

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
-from services.app import App, open_app
+from services.app import open_app
+from services.running import App
 from services.settings import Settings
 
 SWITCH_S = 0.001

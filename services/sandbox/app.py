@@ -8,7 +8,6 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
-from importlib.resources import files
 from typing import Any, cast
 
 import uvicorn
@@ -18,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from services.sandbox.assets import PAGE_HEADERS, page_file
 from services.sandbox.config import SandboxConfig
 from services.sandbox.control import Control, problem
 from services.sandbox.graph import CUT, Graph
@@ -26,26 +26,6 @@ from services.sandbox.platform import Platform
 from services.sandbox.traffic import Plan, Traffic
 
 STOP_S = 0.5  # requests still open after this long are cut
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
-MEDIA_TYPES = {
-    "html": "text/html", "js": "text/javascript", "css": "text/css", "json": "application/json",
-    "svg": "image/svg+xml",
-}  # fmt: skip
-
-
-def page_file(path: str) -> tuple[bytes, str] | None:
-    """Return the bytes and media type of a file of the page, None if there is none of that name."""
-    name = path.rpartition("/")[2]
-    media_type = MEDIA_TYPES.get(name.rpartition(".")[2])
-    if media_type is None or any(part in {"", ".", ".."} for part in path.split("/")):
-        return None
-    found = files("services.sandbox").joinpath("page", *path.split("/"))
-    return (found.read_bytes(), media_type) if found.is_file() else None
 
 
 async def _page(request: Request) -> Response:
@@ -76,7 +56,7 @@ def create_app(config: SandboxConfig) -> Starlette:
             yield
         finally:
             traffic.stop()
-            meta.feed.close()
+            meta.leave()
             delivering.cancel()
             await asyncio.gather(delivering, return_exceptions=True)
 
@@ -103,7 +83,7 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, ends event streams before it waits for requests, leaves signals to `serve`."""
+    """Says when it is ready, ends what waits before it waits itself, leaves signals to `serve`."""
 
     def __init__(self, config: uvicorn.Config, meta: Meta, on_ready: Callable[[], object]) -> None:
         super().__init__(config)
@@ -115,8 +95,17 @@ class _Server(uvicorn.Server):
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._meta.feed.close()
+        self._meta.leave()
+        cutting = asyncio.get_running_loop().call_later(STOP_S, self._cut)
         await super().shutdown(sockets)
+        cutting.cancel()
+
+    def _cut(self) -> None:
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -141,9 +130,7 @@ async def serve(
         raise
     port = listener.getsockname()[1]
     app = create_app(config)
-    settings = uvicorn.Config(
-        app, http=_Protocol, ws="none", lifespan="on", access_log=False, log_level="error", log_config=None
-    )
+    settings = uvicorn.Config(app, http=_Protocol, ws="none", lifespan="on", access_log=False, log_config=None)
     server = _Server(settings, app.state.meta, lambda: on_ready(port) if on_ready else None)
     with _signals(server) if stop is None else contextlib.nullcontext():
         await _until(server, listener, stop)

@@ -150,7 +150,9 @@ class Control:
     async def ledger(self, _request: Request) -> Response:
         """Return the counters."""
         delivery = self._meta.delivery
-        return answer(self._meta.ledger.summary() | {"outstanding": delivery.outstanding})
+        return answer(
+            self._meta.ledger.summary() | {"outstanding": delivery.outstanding, "seed": self._meta.config.seed}
+        )
 
     async def items(self, request: Request) -> Response:
         """Stream every item as NDJSON; `?kind=` and `?unacknowledged=1` filter."""
@@ -183,11 +185,12 @@ class Control:
         return answer([self._chat_line(chat) for chat in chats])
 
     async def chat(self, request: Request) -> Response:
-        """Return one chat as both phones show it."""
+        """Return one chat as both phones show it, empty if they never wrote."""
         number = self._meta.world.number(request.path_params["number"])
-        chat = self._meta.world.chats.get((number.phone_number_id, request.path_params["contact"]))
+        contact = request.path_params["contact"]
+        chat = self._meta.world.chats.get((number.phone_number_id, contact))
         if chat is None:
-            raise Unknown("no such chat in this sandbox")
+            return answer({"number": number.phone_number_id, "contact": contact, "messages": []})
         return answer(self._chat_line(chat) | {"messages": [self._meta.view(m) for m in chat.messages]})
 
     async def customer_messages(self, request: Request) -> Response:

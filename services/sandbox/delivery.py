@@ -68,6 +68,7 @@ class Delivery:
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
+        self._leaving = False
         self.outstanding = 0
         self.recent: list[dict[str, Any]] = []
         if url:
@@ -91,6 +92,11 @@ class Delivery:
     def wake(self) -> None:
         """Look at the queue and the settings again."""
         self._wake.set()
+
+    def leave(self) -> None:
+        """Let everybody go who waits for the queue: the sandbox stops."""
+        self._leaving = True
+        self._settled.set()
 
     def push(
         self,
@@ -133,7 +139,7 @@ class Delivery:
         """Wait until nothing is queued or on its way; return how many deliveries are left after the time."""
         try:
             async with asyncio.timeout(timeout_s):
-                while self.outstanding:
+                while self.outstanding and not self._leaving:
                     self._settled.clear()
                     await self._settled.wait()
         except TimeoutError:

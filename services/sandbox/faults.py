@@ -57,6 +57,7 @@ class Faults(msgspec.Struct, forbid_unknown_fields=True):
     pair_burst: Count = 45
     templates_strict: bool = False  # unknown template names are refused with 132001
     history_messages: Count = 60  # what a history sync brings
+    media_missing_p: Probability = 0  # a media URL answers 404 this time
 
 
 def patch(faults: Faults, changes: dict[str, Any]) -> None:

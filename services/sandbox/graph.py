@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,7 +78,7 @@ class Graph:
         serial, faults = str(self._requests), self.meta.faults
         raw = await request.body()
         if faults.graph_delay_ms:
-            await asyncio.sleep(faults.graph_delay_ms / 1000)
+            await self.meta.pause(faults.graph_delay_ms / 1000)
         if self.meta.dice.hits(faults.cut_before_accept_p, "cut_before", serial):
             self._record(request, raw, None, None, "cut_before")
             return CutConnection()
@@ -158,7 +157,7 @@ class Graph:
         meta.post_api_message(send.number, send.customer, message, early=early, lost=send.lost)
         self._record(request, raw, message, None, how)
         if early:
-            await asyncio.sleep(faults.status_delay_ms / 1000)
+            await self.meta.pause(faults.status_delay_ms / 1000)
         return self._answer(send, message, how)
 
     def _message(self, send: Addressed) -> Message:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,8 +56,20 @@ class Meta:
         self.delivery = Delivery(
             config.app_secret, self.faults, self.dice, self.ledger, self.feed, url=config.webhook_url
         )
+        self._leaving = asyncio.Event()
         self.pairs = Pairs()
         self.throughput = {number: Throughput() for number in self.world.numbers}
+
+    def leave(self) -> None:
+        """End event streams and everything that waits: the sandbox stops."""
+        self.feed.close()
+        self.delivery.leave()
+        self._leaving.set()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for this long, or until the sandbox stops."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._leaving.wait(), seconds)
 
     def customer_writes(self, draft: Draft) -> Message:
         """Let a customer write: the message stands in both phones and a webhook is due."""
@@ -73,6 +87,7 @@ class Meta:
             self.statuses(number, customer, message)
         else:
             message.status = "delivered"
+            self.tell("chat.status", message)
         return message
 
     def edit(self, wamid: str, text: str, side: Side) -> Update:

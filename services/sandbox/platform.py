@@ -32,6 +32,7 @@ class Platform:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._meta = graph.meta
+        self._downloads = 0
         self._uploads: dict[str, tuple[str, bytes]] = {}
         self._synced: set[tuple[str, str]] = set()
         self._subscribed: dict[str, str | None] = {}
@@ -89,7 +90,10 @@ class Platform:
 
     async def download(self, request: Request) -> Response:
         """Return the bytes of a media id."""
-        found = self._media(request.path_params["media"])
+        media = request.path_params["media"]
+        self._downloads += 1
+        missing = self._meta.dice.hits(self._meta.faults.media_missing_p, "media", f"{media}:{self._downloads}")
+        found = None if missing else self._media(media)
         if found is None:
             return Response(status_code=404)
         return Response(found[1], media_type=found[0])

@@ -40,6 +40,7 @@ class Poster:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._start = f"POST {path} HTTP/1.1\r\nHost: {parts.netloc.rpartition('@')[2]}\r\n".encode("ascii")
         self._idle: list[_Connection] = []
+        self._closed = False
 
     async def post(self, body: bytes, headers: Mapping[str, str], timeout_s: float) -> int:
         """Send one body and return the status of the answer."""
@@ -53,7 +54,8 @@ class Poster:
                 raise NoAnswer(type(error).__name__) from error
 
     def close(self) -> None:
-        """Close idle connections."""
+        """Close idle connections now and busy ones after their answer."""
+        self._closed = True
         while self._idle:
             self._idle.pop().writer.close()
 
@@ -76,7 +78,7 @@ class Poster:
             status, length = _parse(answer)
             if length is not None:
                 await connection.reader.readexactly(length)
-                kept = len(self._idle) < IDLE_CONNECTIONS_MAX
+                kept = len(self._idle) < IDLE_CONNECTIONS_MAX and not self._closed
             return status
         finally:
             if kept:

@@ -161,7 +161,8 @@ def pricing(kind: str) -> Json:
 
 def app_contact(number: Number, customer: Customer, action: str, at_s: int) -> Update:
     """Return a change of the owner's address book (Meta contract 5.7); `action` is add or remove."""
-    card: Json = {"phone_number": customer.wa_id, "user_id": customer.user_id}
+    phone = {} if customer.hidden else {"phone_number": customer.wa_id}
+    card: Json = {**phone, "user_id": customer.user_id}
     if action == "add":
         card = {"full_name": customer.name, "first_name": customer.name.split(" ")[0], **card}
     item = {

@@ -157,6 +157,8 @@ async def test_media_can_be_fetched_with_the_digest_of_the_webhook(meta, receive
     data = (await meta.get(about["url"], headers=TOKEN)).content
     assert sha256(data).hexdigest() == about["sha256"]
     assert (await meta.get(about["url"])).status_code == 401
+    await post(meta, "/faults", {"media_missing_p": 1})
+    assert (await meta.get(about["url"], headers=TOKEN)).status_code == 404
     upload = {"file": ("a.txt", b"hello", "text/plain")}
     got = await meta.post(f"/v26.0/{NUMBER}/media", headers=TOKEN, files=upload, data={"type": "text/plain"})
     about = (await meta.get(f"/v26.0/{got.json()['id']}", headers=TOKEN)).json()

@@ -120,16 +120,16 @@ async def test_held_back_updates_are_overtaken(meta, receiver):
 
 async def test_batches_are_cut_anew_when_they_are_repeated(meta, receiver):
     await post(meta, "/faults", {"paused": True, "batch_p": 1, "batch_max": 50, "concurrency": 1})
-    for n in range(60):
+    for n in range(30):
         await post(meta, "/app/messages" if n % 3 else "/customer/messages", ALICE)
     receiver.status = lambda nth: 500 if nth <= 2 else 200
     await post(meta, "/faults", {"paused": False})
     await flush(meta)
-    assert len(receiver.items) == 60
-    assert len(receiver.bodies) < 60
+    assert len(receiver.items) == 30
+    assert len(receiver.bodies) < 30
     sizes = [sum(1 for _ in receiver.read(body)) for body in receiver.bodies]
     assert max(sizes) > 1
-    assert sum(sizes) > 60
+    assert sum(sizes) > 30
 
 
 async def test_people_talking_lose_nothing_in_any_trouble(meta, receiver):
@@ -162,7 +162,8 @@ async def test_the_control_api_says_what_is_wrong(meta):
     assert wrong["detail"] == "no such number in this sandbox"
     assert "duplicate_p" in (await post(meta, "/faults", {"dupliate_p": 1}, (400,)))["detail"]
     assert "contact" in (await post(meta, "/customer/messages", {"number": NUMBER}, (400,)))["detail"]
-    assert (await meta.get(f"/sandbox/api/chats/{NUMBER}/1")).status_code == 404
+    assert (await meta.get(f"/sandbox/api/chats/{NUMBER}/1")).json()["messages"] == []
+    assert (await meta.get("/sandbox/api/chats/1/1")).status_code == 404
 
 
 async def test_edits_deletions_history_and_triggers_reach_the_receiver(meta, receiver):
@@ -210,7 +211,7 @@ asyncio.run(serve(SandboxConfig(port=0), lambda port: print(port, flush=True)))
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_stops_it_cleanly_although_a_page_listens(sent):
+async def test_a_signal_stops_it_cleanly_although_a_page_listens_and_a_call_waits(sent):
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PROGRAM, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -220,9 +221,14 @@ async def test_a_signal_stops_it_cleanly_although_a_page_listens(sent):
         client.stream("GET", f"http://127.0.0.1:{port}/sandbox/api/events") as stream,
     ):
         await anext(stream.aiter_bytes())
+        base = f"http://127.0.0.1:{port}/sandbox/api"
+        await client.post(base + "/customer/messages", json=ALICE)
+        waiting = asyncio.create_task(client.post(base + "/flush", json={"timeout_s": 60}))
+        await client.get(base + "/ledger")
         started = time.monotonic()
         os.kill(process.pid, sent)
         _, errors = await asyncio.wait_for(process.communicate(), DEADLINE_S)
+        assert (await waiting).json() == {"outstanding": 1, "unacknowledged": 1}
     assert (process.returncode, errors) == (0, b"")
     assert time.monotonic() - started < 1
 

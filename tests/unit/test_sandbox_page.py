@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pytest
 
-from services.sandbox.app import page_file
+from services.sandbox.assets import page_file
 
 PAGE = files("services.sandbox").joinpath("page")
 SCRIPTS = ["app.js", "api.js", "chat.js", "i18n.js", "timeline.js"]

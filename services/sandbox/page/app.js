@@ -36,10 +36,22 @@ async function doing(action) {
 
 function meet(person) {
   const key = `${person.number}:${person.contact}`;
-  if (people.has(key)) return;
+  const known = people.get(key);
+  if (known && (known.name || !person.name)) return;
   people.set(key, person);
+  if (known) {
+    rename(person);
+    return;
+  }
   if (person.number !== number || $("person").options.length >= OPTIONS_MAX) return;
   $("person").append(option(person));
+}
+
+function rename(person) {
+  const shown = [...$("person").options].find((o) => o.value === person.contact && person.number === number);
+  if (!shown) return;
+  shown.textContent = option(person).textContent;
+  if (person.contact === contact) $("app-who").textContent = shown.textContent;
 }
 
 function option(person) {
@@ -208,6 +220,7 @@ async function count() {
   $("count-sends").textContent = ledger.sends.accepted;
   $("count-timeline").textContent = timeline.count;
   $("latency").textContent = timeline.latency();
+  $("seed").textContent = ledger.seed;
 }
 
 async function load() {

@@ -18,10 +18,7 @@ export class Phones {
   async open(number, contact) {
     this.number = number;
     this.contact = contact;
-    let messages = [];
-    try {
-      messages = (await call("GET", `/chats/${number}/${contact}`)).messages;
-    } catch { /* a new person has no chat yet */ }
+    const { messages } = await call("GET", `/chats/${number}/${contact}`);
     if (this.number !== number || this.contact !== contact) return;
     this.messages.clear();
     for (const list of Object.values(this.lists)) list.replaceChildren();

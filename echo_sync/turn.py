@@ -1,0 +1,113 @@
+"""One event's decision in the making: states to look at and to change, facts to publish, people to meet."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from echo_sync import message as msg
+from echo_sync.account import number_facts
+from echo_sync.identity import Person, resolve
+from echo_sync.message import Message
+from schemas.items import Item
+from schemas.ports import Decision, Event, State, States
+from schemas.states import Number, number_key
+from schemas.topics import ACCOUNT, CONTACTS, TIMELINE
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an installation decides by: its own key, whether facts carry the raw item, who may be a number."""
+
+    key: bytes
+    timeline_raw: bool = False
+    registration: str = "auto"
+
+
+def message_key(number: str, message_id: str) -> str:
+    """Where a message is kept."""
+    return f"m/{number}/{message_id}"
+
+
+class Turn:
+    """One event's decision in the making: states as they are after what was already decided in it."""
+
+    def __init__(self, rules: Rules, states: States, event: Event | None, now: float) -> None:
+        self.rules = rules
+        self.states = states
+        self.event = event
+        self.now = now
+        self.decision = Decision()
+
+    def get(self, key: str) -> Any:
+        """A state, with this turn's own changes. The turn is itself a `States` for the functions it calls."""
+        changed = self.decision.states
+        return changed[key] if key in changed else self.states.get(key)
+
+    def heads(self, line: str, until: float, limit: int) -> list[tuple[str, Any]]:
+        """See `States.heads`."""
+        return self.states.heads(line, until, limit)
+
+    def put(self, key: str, state: State | None) -> None:
+        """Keep a changed state."""
+        self.decision.states[key] = state
+
+    def emit(self, topic: str, kind: str, number: str, subject: str, suffix: str, data: dict[str, Any]) -> None:
+        """Publish a fact. Its id is the subject and what distinguishes it, so a repeat would be known."""
+        at, recorded_at, cause, trace = self.now, self.now, "", ""
+        if self.event is not None:
+            at, recorded_at = self.event.at, self.event.recorded_at
+            cause, trace = self.event.id, self.event.trace
+        body = orjson.dumps(data)
+        event = Event(f"{subject}:{suffix}", kind, number, body, at, recorded_at, subject, "", 0, cause, trace)
+        self.decision.emit.append((topic, event))
+
+    def note(self, note: str) -> None:
+        """Count something that no event tells."""
+        self.decision.notes.append(note)
+
+    # --- people
+
+    def meet_number(self, item: Item) -> None:
+        """The first signed item that names a number registers it."""
+        number = item.number
+        if not number or self.get(number_key(number)) is not None:
+            return
+        if self.rules.registration != "auto" and item.event != "REGISTERED":
+            return
+        state = Number(number=number, waba=item.waba, business_phone=item.business_phone, line="numbers", place=0)
+        self.put(number_key(number), state)
+        for kind, suffix, data in number_facts(state):
+            self.emit(ACCOUNT, kind, number, number, suffix, data)
+
+    def person(self, item: Item, fallback: str) -> Person:
+        """The person behind an item, met now if never before; conversations that turn out to be one are joined."""
+        found = resolve(self, self.rules.key, item.number, item.contact, item.at, fallback)
+        self.decision.states.update(found.changed)
+        for kept, retired in found.merged:
+            data = {"survivor": kept, "retired": retired, "number": item.number}
+            data["contact"] = msg.contact_data(_contact_of(found.person))  # type: ignore[assignment]
+            for topic in (TIMELINE, CONTACTS):
+                self.emit(topic, "identity.merged", item.number, kept, f"merged:{retired}", data)
+        return found.person
+
+    # --- messages
+
+    def message(self, number: str, message_id: str) -> Message:
+        """The message under a wamid, as far as it is known."""
+        known = self.get(message_key(number, message_id))
+        return known if known is not None else Message(number=number, message_id=message_id)
+
+    def settle(self, before: Message, now: Message) -> None:
+        """Keep a message and publish what changed."""
+        if now == before:
+            return
+        if now.added:
+            now.line, now.place, now.wake_at = now.conversation, -msg.sent_at(now), None
+        self.put(message_key(now.number, now.message_id), now)
+        for kind, suffix, data in msg.facts(before, now):
+            self.emit(TIMELINE, kind, now.number, now.message_id, suffix, data)
+
+
+def _contact_of(person: Person) -> Message:
+    return Message(wa_id=person.wa_id, user_id=person.user_id, username=person.username, name=person.name)

@@ -1,0 +1,67 @@
+"""A running Coexist: what its parts are. `services.app` makes one; the admin listener and the demo look at it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from schemas.ports import EventLog, Store
+from services.edge import Edge
+from services.leases import LeaseKeeper
+from services.metrics import Metrics
+from services.runner import Runner
+from services.settings import Settings
+from services.sqlite_file import SqliteFile
+
+Clock = Callable[[], float]
+
+
+@dataclass
+class App:
+    """A running Coexist: what its parts are, and how to wait for its end."""
+
+    settings: Settings
+    roles: tuple[str, ...]
+    file: SqliteFile
+    log: EventLog
+    store: Store
+    metrics: Metrics
+    clock: Clock
+    runners: dict[str, Runner] = field(default_factory=dict)
+    keepers: dict[str, LeaseKeeper] = field(default_factory=dict)
+    public: Edge | None = None
+    admin: Edge | None = None
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    sandbox_url: str = ""
+
+    async def run(self) -> None:
+        """Work until a stop is asked for. Raises what ended a part that must not end."""
+        stop = asyncio.create_task(self.stopping.wait())
+        done, _ = await asyncio.wait([stop, *self.tasks], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        for task in done - {stop}:
+            task.result()
+            raise RuntimeError(f"{task.get_name()} ended")
+
+    def ready(self) -> bool:
+        """Every listener listens and every shard of every role is held."""
+        return not self.stopping.is_set() and all(
+            len(keeper.held) == self.log.partitions for keeper in self.keepers.values()
+        )
+
+
+Figures = Mapping[str, tuple[str, Sequence[tuple[Mapping[str, str], float]]]]
+
+
+def figures(app: App) -> Figures:
+    """The gauges that are looked up when somebody asks."""
+    lag: list[tuple[dict[str, str], float]] = [
+        ({"processor": name, "topic": topic}, float(sum(v for (t, _), v in runner.lag.items() if t == topic)))
+        for name, runner in app.runners.items()
+        for topic in runner.processor.inputs
+    ]
+    return {
+        "coexist_processor_lag_records": ("Records not yet read, by processor and topic.", lag),
+        "coexist_sqlite_wal_bytes": ("Size of the write-ahead log.", [({}, float(app.file.wal_bytes()))]),
+    }
