@@ -1,1 +1,1 @@
-"""Meta's webhooks on their way in: the signature, the plain facts in a body, and an answer only once they are durable."""
+"""Meta's webhooks on their way in: the signature, the facts in a body, and an answer only once they are durable."""

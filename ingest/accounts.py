@@ -1,4 +1,4 @@
-"""What changes about numbers, WABAs, templates and preferences: kept whole, named by its event (Meta contract 5.8, 9)."""
+"""What changes about numbers, WABAs, templates and preferences: kept whole, with its event (Meta contract 5.8, 9)."""
 
 from msgspec import Raw, UnsetType
 

@@ -21,7 +21,11 @@ def content_of(message: Message, raw: Raw) -> tuple[str, Fragment]:
     """
     kind = message.type or _kind_by_key(message)
     if kind == "text":
-        return _text(message.text)
+        try:
+            _TEXT.decode(message.text)  # type: ignore[arg-type]
+        except (msgspec.DecodeError, TypeError):  # TypeError: nothing stands there
+            return "unsupported", UNSET
+        return kind, message.text
     if kind in _KNOWN:
         return _body(kind, getattr(message, kind))
     if kind == "media_placeholder":
@@ -34,14 +38,6 @@ def content_of(message: Message, raw: Raw) -> tuple[str, Fragment]:
 def _kind_by_key(message: Message) -> str:
     present = (kind for kind in BODIES if not isinstance(getattr(message, kind), UnsetType))
     return next(present, "unsupported" if message.errors else "")
-
-
-def _text(fragment: Fragment) -> tuple[str, Fragment]:
-    try:
-        _TEXT.decode(fragment)  # type: ignore[arg-type]
-    except (msgspec.DecodeError, TypeError):  # TypeError: nothing stands there
-        return "unsupported", UNSET
-    return "text", fragment
 
 
 def _body(kind: str, fragment: Fragment) -> tuple[str, Fragment]:
@@ -67,7 +63,7 @@ def _reaction(fragment: Raw) -> tuple[str, Fragment]:
 
 
 def _without_url(members: dict[str, Raw]) -> Raw:
-    """A media URL lives five minutes and opens only with our token: nobody behind us could use it (Meta contract 3.4)."""
+    """A media URL lives five minutes and opens only with our token: useless to anybody else (Meta contract 3.4)."""
     return Raw(msgspec.json.encode({key: value for key, value in members.items() if key != "url"}))
 
 

@@ -6,6 +6,7 @@ Here a wait is an entry in a set, and a tick a few times a second cuts those tha
 
 import asyncio
 from types import TracebackType
+from typing import Self
 
 TICK_S = 0.25
 """A wait is cut at most this much after its deadline."""
@@ -63,13 +64,13 @@ class Deadline:
         self._is_cut = True
         self._task.cancel()
 
-    def __enter__(self) -> "Deadline":
+    def __enter__(self) -> Self:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a deadline needs a task that it can cut")
         self._task = task
         self._loop = asyncio.get_running_loop()
-        self.extend(self._seconds)
+        self.until = self._loop.time() + self._seconds
         self._deadlines.add(self, self._loop)
         return self
 

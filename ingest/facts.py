@@ -22,7 +22,7 @@ DATA_BYTES_MAX = RECORD_BYTES_MAX - 64 * 1024
 """What a record has room for beside its headers."""
 
 OPENINGS_MAX = DEPTH_MAX - 16
-"""An item with no more brackets than this cannot be too deep, however they nest: 16 is more than the envelope's share."""
+"""An item with no more brackets than this cannot be too deep, however they nest: the envelope's share is under 16."""
 
 BODY_BYTES_SMALL = 8192
 DATA_BYTES_SMALL = 1024
@@ -93,7 +93,7 @@ class Facts:
     def instant(self, written: Instant) -> float:
         """The time of an item, or of its receipt where it has none."""
         if isinstance(written, str) and len(written) == 10 and written.isdecimal():
-            return int(written) or self.received_at
+            return int(written) or self.received_at  # the form that nearly all have
         return wire_instant(written) or self.received_at
 
     def unknown(self, fragment: Raw, reason: str) -> None:

@@ -66,7 +66,7 @@ UNUSED = frozenset(
         "standby",
     }
 )
-"""Fields we know and keep, but draw nothing from: a coexistence number has no calls or API groups (Meta contract 9.6)."""
+"""Fields we keep but draw nothing from: a coexistence number has no calls and no API groups (Meta contract 9.6)."""
 
 ENVELOPE = frozenset({"messaging_product", "metadata", "contacts"})
 

@@ -79,10 +79,13 @@ class People:
         return bool(self._business) and not (message.to or message.to_user_id)
 
     def _joined(self, phone: str, user_id: str, parent_user_id: str) -> Contact:
+        named = self._single
+        if named is not None and _is_all_of(named, phone, user_id, parent_user_id):
+            return named
         wa_id = _phone(phone)
         if not wa_id and "." in phone:  # a business-scoped id where a phone number should be
             user_id = user_id or phone
-        named = self._single or self._named(wa_id, user_id, parent_user_id)
+        named = named or self._named(wa_id, user_id, parent_user_id)
         if named is None or not _agree(wa_id, user_id, named):
             return Contact(wa_id=wa_id, user_id=user_id, parent_user_id=parent_user_id)
         return Contact(
@@ -104,6 +107,12 @@ def _by_id(contacts: Sequence[Contact]) -> dict[str, Contact]:
         phone = match_key(contact.wa_id) if contact.wa_id else ""
         found.update({key: contact for key in (phone, contact.user_id, contact.parent_user_id) if key})
     return found
+
+
+def _is_all_of(contact: Contact, phone: str, user_id: str, parent_user_id: str) -> bool:
+    """Whether a contact holds these very ids, as nearly always: then there is nothing to join."""
+    same = phone == contact.wa_id and user_id in (contact.user_id, "")
+    return same and parent_user_id in (contact.parent_user_id, "")
 
 
 def _agree(wa_id: str, user_id: str, named: Contact) -> bool:

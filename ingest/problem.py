@@ -15,7 +15,7 @@ PROBLEMS = {
     401: problem(
         401,
         "The signature is missing or wrong",
-        "Sign the raw body with the app secret in X-Hub-Signature-256, and name that secret in COEXIST_META_APP_SECRETS.",
+        "Sign the raw body in X-Hub-Signature-256 with an app secret that COEXIST_META_APP_SECRETS names.",
     ),
     403: problem(
         403,

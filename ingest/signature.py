@@ -4,7 +4,7 @@ import hmac
 import re
 from collections.abc import Sequence
 
-_FORM = re.compile(rb"sha256=([0-9a-f]{64})")
+_FORM = re.compile(rb"sha256=[0-9a-f]{64}")
 
 
 def sign(body: bytes, secret: bytes) -> str:
@@ -21,12 +21,11 @@ def verify(header_values: Sequence[bytes], body: bytes, secrets: Sequence[bytes]
     """
     if len(header_values) != 1:
         return None
-    form = _FORM.fullmatch(header_values[0])
-    if form is None:
+    given = header_values[0]
+    if _FORM.fullmatch(given) is None:
         return None
-    given = bytes.fromhex(form[1].decode())
     matched = None
     for index, secret in enumerate(secrets):
-        if hmac.compare_digest(hmac.digest(secret, body, "sha256"), given) and matched is None:
+        if hmac.compare_digest(sign(body, secret).encode(), given) and matched is None:
             matched = index
     return matched

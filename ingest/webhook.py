@@ -36,6 +36,7 @@ Append = Callable[[Sequence[tuple[str, Event]]], Awaitable[None]]
 
 _CHALLENGE = re.compile(rb"[0-9A-Za-z_-]{1,200}")
 _CLOSE = (b"connection", b"close")
+_JSON = b"application/json"
 
 
 class Observer(Protocol):
@@ -100,7 +101,7 @@ class Webhook:
                 status = 200
                 await _answer(send, 200, self._handshake(scope["query_string"]), b"text/plain")
             else:
-                raise _Refused(405, "method")
+                raise _Refused(405, "method")  # noqa: TRY301 - refusals of every kind are answered in one place
         except _Refused as refusal:
             self._observer.refused(refusal.reason)
             status = refusal.status
@@ -111,12 +112,13 @@ class Webhook:
 
     async def _take(self, headers: list[tuple[bytes, bytes]], receive: Receive) -> int:
         """Read, check, normalise and append one webhook; the number of its items. Raises _Refused."""
-        signatures = _check_length(headers)
+        signatures, is_json = _judge(headers)
         waited_for = (408, "too_slow")
         try:
             with self._deadlines.within(BODY_DEADLINE_S) as deadline:
                 body = await _body(receive)
-                _check_media_type(headers)
+                if not is_json:
+                    raise _Refused(415, "media_type")
                 index = verify(signatures, body, self._secrets)
                 if index is None:
                     raise _Refused(401, "signature")
@@ -124,7 +126,8 @@ class Webhook:
                 events = normalize(body, self._clock())
                 waited_for = (503, "unconfirmed")
                 deadline.extend(APPEND_DEADLINE_S)
-                await self._append(events)
+                if events:
+                    await self._append(events)
         except (LogUnavailable, TimeoutError):
             if waited_for[0] == 503:
                 self._observer.unconfirmed()
@@ -144,27 +147,26 @@ class Webhook:
         return challenge[0]
 
 
-def _check_length(headers: list[tuple[bytes, bytes]]) -> list[bytes]:
-    """The values of the signature header; a body that announces itself as too large is refused unread."""
-    signatures = []
+def _judge(headers: list[tuple[bytes, bytes]]) -> tuple[list[bytes], bool]:
+    """The values of the signature header, and whether this is plain JSON: no decompression, no forms.
+
+    A body that announces itself as too large is refused unread.
+    """
+    signatures, types, encoded = [], [], False
     for name, value in headers:
         if name == b"x-hub-signature-256":
             signatures.append(value)
-        elif name == b"content-length" and (len(value) > 18 or not value.isdigit() or int(value) > BODY_BYTES_MAX):
-            raise _Refused(413, "too_large")
-    return signatures
-
-
-def _check_media_type(headers: list[tuple[bytes, bytes]]) -> None:
-    """Plain JSON and nothing else: no decompression, no forms."""
-    types = []
-    for name, value in headers:
-        if name == b"content-type":
+        elif name == b"content-type":
             types.append(value)
         elif name == b"content-encoding":
-            raise _Refused(415, "media_type")
-    if len(types) != 1 or types[0].partition(b";")[0].strip().lower() != b"application/json":
-        raise _Refused(415, "media_type")
+            encoded = True
+        elif name == b"content-length" and (len(value) > 18 or not value.isdigit() or int(value) > BODY_BYTES_MAX):
+            raise _Refused(413, "too_large")
+    return signatures, not encoded and len(types) == 1 and _is_json(types[0])
+
+
+def _is_json(media_type: bytes) -> bool:
+    return media_type == _JSON or media_type.partition(b";")[0].strip().lower() == _JSON
 
 
 async def _body(receive: Receive) -> bytes:

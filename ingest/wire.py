@@ -142,7 +142,7 @@ class ErrorCode(msgspec.Struct, gc=False):
 
 
 class ChunkProgress(msgspec.Struct, gc=False):
-    """How far the import is: `phase` 0 to 2, `chunk_order` inside a phase, `progress` in percent (Meta contract 5.6)."""
+    """How far an import is: `phase` 0 to 2, `chunk_order` in a phase, `progress` in percent (Meta contract 5.6)."""
 
     phase: int | None = None
     chunk_order: int | None = None

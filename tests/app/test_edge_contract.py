@@ -1,4 +1,4 @@
-"""The contract of `/webhooks/meta` over real HTTP: every status, and what stands behind it (design 3; reliability E1-E15)."""
+"""The contract of `/webhooks/meta` over real HTTP: every status and its reasons (design 3; reliability E1-E15)."""
 
 import asyncio
 import json

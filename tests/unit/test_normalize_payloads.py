@@ -1,4 +1,4 @@
-"""Every shape of Meta's that we know, as recorded cases: a body and the facts in it (Meta contract 1.9, 3, 4, 5, 9, A)."""
+"""Every shape of Meta's that we know: a body and the facts in it (Meta contract 1.9, 3, 4, 5, 9, A)."""
 
 import json
 from pathlib import Path

@@ -19,8 +19,10 @@ VECTORS = [
         "7d4bc9851a1ea3705cbf73119b578f3ab4ff2b8a4e59b85e9bf13dfcdbed6428",
     ),
     (
-        rb'{"object":"whatsapp_business_account","entry":[{"id":"700000000000001","changes":[{"field":"messages",'
-        rb'"value":{"t":"caf\u00e9 \ud83d\ude00 a\/b"}}]}]}',
+        (
+            rb'{"object":"whatsapp_business_account","entry":[{"id":"700000000000001","changes":[{"field":"messages",'
+            rb'"value":{"t":"caf\u00e9 \ud83d\ude00 a\/b"}}]}]}'
+        ),
         "a29f1c2b041f7ce83909c38d79d3a8b7437152bf73d68abd5416729ab3411e2d",
     ),
     (
