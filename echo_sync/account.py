@@ -7,66 +7,88 @@ from typing import Any
 import orjson
 from msgspec import UNSET
 
+from echo_sync.contacts import contact_data
 from echo_sync.identity import find
+from echo_sync.imports import is_declined
+from echo_sync.lifecycle import raw_object
 from echo_sync.message import Fact, raw_bytes
 from schemas.instants import rfc3339
 from schemas.items import Item
-from schemas.ports import States
-from schemas.states import Number
+from schemas.ports import State, States
 
 TOKEN_REFUSED = frozenset({0, 3, 10, 190, 131005})
 """Codes after which the credential sends nothing more (Meta contract 8.3, PAUSE-TOKEN)."""
 
+SEEN_KEEP_S = 8 * 86_400.0
+"""Meta repeats webhooks for seven days."""
 
-def number_facts(number: Number | None, answer: Item | None = None) -> Iterator[Fact]:
-    """A number met for the first time; or, after an answer of Graph, a number that cannot send any more."""
-    if number is None:
-        return
-    data: dict[str, Any] = {"number": number.number, "waba": number.waba}
-    if answer is None:
-        yield "number.onboarded", "onboarded", data | {"registration": "auto"}
-    elif answer.code in TOKEN_REFUSED and answer.outcome == "rejected":
-        paused = {"sending": "paused", "because": "token", "at": rfc3339(answer.at)}
-        yield "number.changed", f"token:{answer.token}", data | paused
+
+class Seen(State):
+    """A fact without a state of its own was told: a repeat is known for as long as Meta may repeat it."""
+
+
+def seen_key(number: str, event_id: str) -> str:
+    """Where it is kept that an event was told."""
+    return f"s/{number}/{event_id}"
 
 
 def account_facts(item: Item) -> Iterator[Fact]:
-    """The facts of a webhook about an account, a template, a preference or the progress of a history import."""
-    if item.progress is not None or item.phase is not None:
-        progress = {"phase": item.phase, "chunk_order": item.chunk_order, "progress": item.progress}
-        suffix = f"history:{item.phase}:{item.chunk_order}:{item.progress}"
-        yield "history.progress", suffix, {"number": item.number} | progress
-        return
+    """The fact of a webhook about an account, a template, a preference, or a number whose standing stays as it is."""
     kind = _account_kind(item)
-    if kind.startswith("number.") and not item.number:
-        kind = "account.changed"
-    details = orjson.Fragment(raw_bytes(item.raw) or b"{}")
     data: dict[str, Any] = {
         "waba": item.waba,
         "field": item.field,
         "event": item.event,
         "at": rfc3339(item.at or item.received_at),
-        "details": details,
+        "details": orjson.Fragment(raw_bytes(item.raw) or b"{}"),
     }
-    if item.number:
+    if item.number and item.number != item.waba:
         data["number"] = item.number
+    elif kind == "number.changed":
+        kind = "account.changed"
+    if kind == "template.changed":
+        data |= _template(item)
+    if item.errors is not UNSET and kind == "history.declined":
+        data["errors"] = orjson.Fragment(raw_bytes(item.errors))
     yield kind, f"{item.field}:{_digest(item)}", data
 
 
+_TEMPLATE = {
+    "template_id": "message_template_id",
+    "name": "message_template_name",
+    "language": "message_template_language",
+    "category": "message_template_category",
+    "reason": "reason",
+}
+
+
+def _template(item: Item) -> dict[str, str]:
+    """Which template, in our words; its language as sends write it, en_US (Meta contract 9.1)."""
+    value = raw_object(item)
+    told = {ours: str(value[theirs]) for ours, theirs in _TEMPLATE.items() if value.get(theirs) not in (None, "NONE")}
+    if "language" in told:
+        told["language"] = told["language"].replace("-", "_")
+    return told
+
+
+def preference_data(states: States, item: Item) -> dict[str, Any]:
+    """Whose preference it is, and about what (Meta contract 9.4)."""
+    person = find(states, item.number, item.contact)
+    found: dict[str, Any] = {"contact": contact_data(item.contact)}
+    if person is not None:
+        found["conversation_id"] = person.conversation_id
+    category = raw_object(item).get("category")
+    return found | ({"category": category} if isinstance(category, str) else {})
+
+
 def _account_kind(item: Item) -> str:
-    if item.event in {"ACCOUNT_OFFBOARDED", "PARTNER_REMOVED"}:
-        return "number.offboarded"
-    if item.event == "ACCOUNT_RECONNECTED":
-        return "number.reconnected"
-    if item.event in ("PAUSED", "RESUMED", "REGISTERED"):
-        return "number.changed"
-    if item.field == "history":
+    if item.field in ("history", "") and is_declined(item):
         return "history.declined"
     if item.field.startswith(("message_template", "template_")):
         return "template.changed"
     if item.field == "user_preferences":
         return "preference.changed"
-    if item.field.startswith("phone_number") or item.field == "security":
+    if item.field.startswith(("phone_number", "business_username")) or item.field == "security":
         return "number.changed"
     return "account.changed"
 
@@ -74,12 +96,9 @@ def _account_kind(item: Item) -> str:
 def contact_fact(states: States, item: Item) -> Fact:
     """What a contact sync or a system message tells of a person."""
     person = find(states, item.number, item.contact)
-    contact = {
-        field: value for field in ("wa_id", "user_id", "username", "name") if (value := getattr(item.contact, field))
-    }
     data: dict[str, Any] = {
         "number": item.number,
-        "contact": contact,
+        "contact": contact_data(item.contact),
         "action": item.action,
         "at": rfc3339(item.at or item.received_at),
     }

@@ -78,7 +78,7 @@ def prove(turn: Turn, token: str, number: str, message_id: str, command_id: str)
         turn.note("echo:corrected")
     turn.settle(before, now)
     if attempt is not None:
-        _take_back(turn, attempt, message_id)
+        take_back(turn, attempt, message_id)
         close(turn, turn.get(attempt_key(number, token)), ACCEPTED, message_id)
 
 
@@ -89,11 +89,13 @@ def _name_recipient(turn: Turn, now: Message, attempt: Attempt) -> None:
         now.name, now.username = now.name or person.name, now.username or person.username
 
 
-def _take_back(turn: Turn, attempt: Attempt, message_id: str) -> None:
-    """An echo had been taken for this attempt, and is not: a person wrote it."""
+def take_back(turn: Turn, attempt: Attempt, message_id: str) -> None:
+    """An echo had been taken for this attempt, which is another message or none: then a person wrote it."""
     if not attempt.matched or attempt.matched == message_id:
         return
     before = turn.message(attempt.number, attempt.matched)
+    if before.matched != attempt.token:
+        return
     now = copy.copy(before)
     now.matched, now.command_id, now.author = "", "", ""
     turn.settle(before, now)

@@ -32,7 +32,7 @@ from schemas.topics import CONVERSATIONS, OUTBOUND, TIMELINE
 PAUSE_S_DEFAULT = 30 * 60.0
 
 
-class Told(msgspec.Struct):
+class Told(msgspec.Struct, gc=False):
     """The fields of timeline facts and of takeovers that matter here."""
 
     conversation_id: str = ""
@@ -49,7 +49,8 @@ class Told(msgspec.Struct):
     retired: str = ""
     minutes: float | None = None
     by: str = ""
-    assignee: str = ""
+    assignee: str | None = ""
+    media: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 _decoder = msgspec.json.Decoder(Told)
@@ -111,9 +112,14 @@ def _inbound(state: Conversation, told: Told, at: float) -> None:
     state.last_inbound_at = max(state.last_inbound_at, at)
     if told.historical:
         return
-    if (at, told.message_id) not in state.inbound:
-        state.inbound = sorted([*state.inbound, (at, told.message_id)])[-UNREAD_MAX:]
-    state.window_until = max(state.window_until, at + WINDOW_S)
+    others = [known for known in state.inbound if known[1] != told.message_id]
+    _receive(state, [*others, (at, told.message_id)])
+
+
+def _receive(state: Conversation, inbound: list[tuple[float, str]]) -> None:
+    """Keep the newest live messages; the window follows from them, so a corrected time corrects it too."""
+    state.inbound = sorted(inbound)[-UNREAD_MAX:]
+    state.window_until = state.inbound[-1][0] + WINDOW_S if state.inbound else 0
 
 
 def _outbound(state: Conversation, told: Told, at: float, pause_s: float) -> None:
@@ -131,7 +137,9 @@ def _outbound(state: Conversation, told: Told, at: float, pause_s: float) -> Non
 def _on_completed(
     self: Conversations, states: States, decision: Decision, event: Event, told: Told, now: float
 ) -> None:
-    """Later evidence: a message was ours after all, or was live and not history."""
+    """Later evidence: a message was ours after all, or was live and not history. Where its media is says neither."""
+    if told.media is not msgspec.UNSET:
+        return
     state = _state(states, event.number, told.conversation_id)
     at = parse_rfc3339(told.sent_at)
     if told.direction == "outbound":
@@ -158,8 +166,8 @@ def _on_merged(
     for claim in retired.claims:
         _claim(kept, claim)
     kept.bot_seen |= retired.bot_seen
-    kept.inbound = sorted({*kept.inbound, *retired.inbound})[-UNREAD_MAX:]
-    for field in ("last_inbound_at", "last_outbound_at", "window_until"):
+    _receive(kept, [*kept.inbound, *retired.inbound])
+    for field in ("last_inbound_at", "last_outbound_at"):
         setattr(kept, field, max(getattr(kept, field), getattr(retired, field)))
     kept.newest_at, kept.newest_id = max((kept.newest_at, kept.newest_id), (retired.newest_at, retired.newest_id))
     kept.assigned_at, kept.assignee = max((kept.assigned_at, kept.assignee), (retired.assigned_at, retired.assignee))
@@ -199,7 +207,7 @@ def _on_assign(
     now: float,
 ) -> None:
     state = _state(states, event.number, told.conversation_id)
-    state.assigned_at, state.assignee = max((state.assigned_at, state.assignee), (event.at, told.assignee))
+    state.assigned_at, state.assignee = max((state.assigned_at, state.assignee), (event.at, told.assignee or ""))
     _tell(decision, state, now, event)
 
 

@@ -29,6 +29,8 @@ class Person(State):
     merged_into: str = ""
     open: list[str] = []
     waiting: list[str] = []
+    since: float = 0
+    renamed_at: float = 0
 
 
 class Resolution:
@@ -116,11 +118,43 @@ def _home(people: dict[str, Person], contact: Contact) -> Person | None:
 
 
 def _fits(person: Person, contact: Contact) -> bool:
-    return not (contact.user_id and person.user_id and person.user_id != contact.user_id)
+    return not (contact.user_id and person.user_id) or f"u:{contact.user_id}" in person.aliases
 
 
 def _same(person: Person, home: Person, contact: Contact) -> bool:
-    return person.conversation_id != home.conversation_id and _fits(person, contact)
+    if person.conversation_id == home.conversation_id or not _fits(person, contact):
+        return False
+    return not (person.user_id and home.user_id) or f"u:{person.user_id}" in home.aliases or bool(contact.user_id)
+
+
+def succeed(states: States, before: Person, contact: Contact, at: float) -> Resolution:
+    """Meta's word that a person has other identities now (Meta contract 3.13).
+
+    Whoever was met under the new user id is the same person, and so is whoever was met under the new phone since
+    `at`. A phone that was in use before then belonged to a stranger, who keeps the messages but not the phone.
+    """
+    names = identities(contact)
+    known = {name: alias for name in names if (alias := states.get(alias_key(before.number, name))) is not None}
+    people = _people(states, before.number, known).values()
+    result = Resolution(before)
+    _join(states, result, [person for person in people if _succeeds(person, before, contact, at)])
+    renamed = copy.copy(result.person)
+    if at >= renamed.renamed_at:
+        renamed.user_id = contact.user_id or renamed.user_id
+        renamed.wa_id = contact.wa_id or renamed.wa_id
+        renamed.renamed_at = at
+    result.person = renamed
+    result.changed[person_key(renamed.conversation_id)] = renamed
+    _attach(result, known, names, contact, at)
+    return result
+
+
+def _succeeds(person: Person, before: Person, contact: Contact, at: float) -> bool:
+    if person.conversation_id == before.conversation_id:
+        return False
+    if {f"u:{contact.user_id}", f"u:{contact.parent_user_id}"} & set(person.aliases):
+        return True
+    return person.since >= at and (not person.user_id or f"u:{person.user_id}" in before.aliases)
 
 
 def _join(states: States, result: Resolution, others: list[Person]) -> None:
@@ -130,9 +164,12 @@ def _join(states: States, result: Resolution, others: list[Person]) -> None:
         kept = copy.copy(small)
         kept.aliases = sorted({*small.aliases, *large.aliases})
         kept.open = [*small.open, *(token for token in large.open if token not in small.open)]
+        kept.since = min(small.since or large.since, large.since or small.since)
         kept.waiting = [*small.waiting, *(wamid for wamid in large.waiting if wamid not in small.waiting)]
+        newer, older = sorted((small, large), key=lambda person: -person.renamed_at)
         for field in ("wa_id", "user_id", "parent_user_id", "username", "name"):
-            setattr(kept, field, getattr(small, field) or getattr(large, field))
+            setattr(kept, field, getattr(newer, field) or getattr(older, field))
+        kept.renamed_at = newer.renamed_at
         retired = copy.copy(large)
         retired.merged_into, retired.open, retired.waiting = kept.conversation_id, [], []
         for identity in large.aliases:
@@ -149,6 +186,7 @@ def _join(states: States, result: Resolution, others: list[Person]) -> None:
 def _attach(result: Resolution, known: dict[str, Alias], names: list[str], contact: Contact, at: float) -> None:
     """Let every identity of the contact lead to its person, and keep what the contact tells of itself."""
     person = copy.copy(result.person)
+    person.since = min(person.since or at, at)
     for name in names:
         alias = known.get(name)
         if alias is not None and alias.claimed_at > at and alias.conversation != person.conversation_id:

@@ -13,7 +13,7 @@ import orjson
 from msgspec import UNSET, Raw, UnsetType
 
 from schemas.instants import rfc3339
-from schemas.items import Item
+from schemas.items import Item, Media
 from schemas.ports import State
 
 LIVE, ECHO, HISTORY, API = 1, 2, 4, 8
@@ -58,6 +58,7 @@ class Message(State):
     added: bool = False
     awaits: list[str] = []
     raw: bytes = b""
+    media: bytes = b""
 
 
 def origin(message: Message) -> str:
@@ -159,6 +160,19 @@ def revoked(message: Message, item: Item) -> Message:
     return merged
 
 
+def with_media(message: Message, item: Item) -> Message:
+    """The message with word of where its media is, or why it is nowhere. Kept beats failed, then the greater."""
+    media = item.media or Media()
+    told: dict[str, Any] = {"id": media.id}
+    if media.ref:
+        told |= {"ref": media.ref, "sha256": media.sha256, "bytes": media.bytes, "mime_type": media.mime_type}
+    else:
+        told["failed"] = item.reason
+    merged = copy.copy(message)
+    merged.media = max(message.media, orjson.dumps(told), key=lambda known: (b'"ref":' in known, known))
+    return merged
+
+
 def status_key(item: Item) -> str:
     """What makes two statuses of one message the same fact."""
     code = _error_code(item.errors)
@@ -207,6 +221,9 @@ def facts(before: Message, now: Message) -> list[Fact]:
         told.append(("message.edited", f"edited:{now.edit_id}", _edited_data(now)))
     if revoke_is_new:
         told.append(("message.revoked", "revoked", _revoked_data(now)))
+    media_is_new = now.media != (before.media if before.added else b"")
+    if media_is_new and not now.revoked_at:
+        told.append(("message.completed", f"media:{blake2b(now.media, digest_size=8).hexdigest()}", _media_data(now)))
     return told
 
 
@@ -242,16 +259,21 @@ def _completed(before: Message, now: Message) -> dict[str, Any]:
     news: dict[str, Any] = {}
     if (before.kind, before.content) != (now.kind, now.content):
         news |= {"kind": now.kind, "content": _json(now.content)}
-    if before.command_id != now.command_id:
+    if now.command_id and before.command_id != now.command_id:
         news["command_id"] = now.command_id
     if before.reply_to != now.reply_to:
         news["reply_to"] = now.reply_to
-    if now.author and before.author != now.author:
-        news["author"] = now.author
     if not news and all(told(before) == told(now) for told in (origin, sent_at, historical)):
         return {}
     about = {"direction": now.direction, "sent_at": rfc3339(sent_at(now)), "historical": historical(now)}
+    if now.author:
+        about["author"] = now.author
     return _about(now) | about | news
+
+
+def _media_data(message: Message) -> dict[str, Any]:
+    about = {"direction": message.direction, "sent_at": rfc3339(sent_at(message)), "historical": historical(message)}
+    return _about(message) | about | {"media": _json(message.media)}
 
 
 def _edited_data(message: Message) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Everything that decides whose message this is and what became of it. It knows no Kafka, no SQL and no clock.
 
 Webhook items and our own attempts come in, in any order and repeated; each message comes out once on `timeline`, then
-what changed. States: `m/` a message, `i/` an alias, `c/` a person, `a/` an attempt of ours, `n/` a number.
+what changed. States: `m/` a message, `i/` an alias, `c/` a person, `a/` an attempt of ours, `n/` a number, `w/` its
+account, `h/` its history import, `b/` an entry of its address book, `s/` an event that left no other state.
 """
 
 import copy
@@ -9,22 +10,34 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from echo_sync import message as msg
-from echo_sync.account import account_facts, contact_fact, number_facts
-from echo_sync.authorship import close, judge, prove
+from echo_sync import numbers
+from echo_sync.account import Seen, contact_fact
+from echo_sync.authorship import close, judge, prove, take_back
+from echo_sync.contacts import SYNC_ACTIONS, Entry, entry_key, entry_of, is_newer, is_news
 from echo_sync.echoes import ACCEPTED, AMBIGUOUS, ATTEMPT_KEEP_S, ATTEMPT_OPEN_S, CLOSED, OPEN, Attempt, attempt_key
-from echo_sync.identity import Person, alias_keys, find, person_key, survivor
+from echo_sync.identity import Person, alias_keys, find, person_key, succeed, survivor
+from echo_sync.imports import Import
 from echo_sync.message import API, ECHO, HISTORY, LIVE, Message
 from echo_sync.turn import Rules, Turn, message_key
+from echo_sync.wabas import Waba
 from schemas.items import Item, decode
 from schemas.ports import Decision, Event, State, States, Timer
 from schemas.states import MESSAGES, Alias, Number, number_key
 from schemas.tokens import read_token
-from schemas.topics import ACCOUNT, CONTACTS, INBOUND, TIMELINE
+from schemas.topics import CONTACTS, INBOUND, TIMELINE
 from schemas.topics import HISTORY as HISTORY_TOPIC
 
-PAUSES = {"PAUSED": "operator", "RESUMED": "", "ACCOUNT_OFFBOARDED": "offboarded", "ACCOUNT_RECONNECTED": ""}
-"""Account events after which a number sends nothing, or sends again, and why."""
-KINDS: dict[str, type[State]] = {"m": Message, "i": Alias, "c": Person, "a": Attempt, "n": Number}
+KINDS: dict[str, type[State]] = {
+    "m": Message,
+    "i": Alias,
+    "c": Person,
+    "a": Attempt,
+    "n": Number,
+    "s": Seen,
+    "w": Waba,
+    "h": Import,
+    "b": Entry,
+}
 
 
 class Messages:
@@ -67,7 +80,7 @@ class Messages:
         if handler is None or item is None:
             return Decision()
         turn = Turn(self.rules, states, event, now)
-        turn.meet_number(item)
+        numbers.meet(turn, item)
         handler(turn, item)
         return turn.decision
 
@@ -83,15 +96,14 @@ def _on_history(turn: Turn, item: Item) -> None:
     if item.message_id:
         _hear(turn, item, HISTORY)
     else:
-        item.field = "history"
-        _on_account(turn, item)
+        numbers.on_chunk(turn, item)
 
 
 def _hear(turn: Turn, item: Item, source: int) -> None:
     before = turn.message(item.number, item.message_id)
     person = turn.person(item, item.message_id)
     now = msg.heard(before, item, source, person.conversation_id)
-    now.added = True
+    now.added = now.added or before.wake_at is None
     if turn.rules.timeline_raw:
         now.raw = now.raw or msg.raw_bytes(item.raw)
     if before.sources & source:
@@ -111,11 +123,12 @@ def _on_echo(turn: Turn, item: Item) -> None:
         turn.note("duplicate:redelivery")
     elif now.sources & API:
         turn.note("duplicate:own_echo")
-    if now.added or now.sources & API:
+    if now.sources & API or (before.added and before.sources & ECHO):
         now.added = True
         turn.settle(before, now)
     else:
-        judge(turn, before, now, person, waited=before.wake_at is not None and before.wake_at <= turn.now)
+        waited = before.wake_at is not None and before.wake_at <= turn.now
+        judge(turn, before, now, person, waited=waited or before.added)
 
 
 # --- edits, revokes, statuses
@@ -154,6 +167,11 @@ def _on_status(turn: Turn, item: Item) -> None:
     turn.emit(TIMELINE, "status.changed", item.number, item.message_id, f"status:{msg.status_key(item)}", data)
 
 
+def _on_media(turn: Turn, item: Item) -> None:
+    before = turn.message(item.number, item.message_id)
+    turn.settle(before, msg.with_media(before, item))
+
+
 # --- our own sends
 
 
@@ -183,20 +201,27 @@ def _on_answered(turn: Turn, item: Item) -> None:
     attempt: Attempt | None = turn.get(attempt_key(item.number, item.token))
     if attempt is None:
         return
-    for kind, suffix, data in number_facts(turn.get(number_key(item.number)), item):
-        turn.emit(ACCOUNT, kind, item.number, item.number, suffix, data)
+    numbers.on_answer(turn, item)
     if item.outcome == "accepted" and item.message_id:
         if item.contact.wa_id or item.contact.user_id:
             turn.person(item, item.token)
         prove(turn, item.token, item.number, item.message_id, attempt.command_id)
-    elif attempt.outcome == OPEN:
-        close(turn, attempt, AMBIGUOUS if item.outcome == "ambiguous" else CLOSED, "")
+    elif item.outcome == "ambiguous":
+        if attempt.outcome == OPEN:
+            close(turn, attempt, AMBIGUOUS, "")
+    elif attempt.outcome != ACCEPTED:
+        take_back(turn, attempt, "")
+        close(turn, attempt, CLOSED, "")
 
 
 # --- contacts and accounts
 
 
 def _on_contact(turn: Turn, item: Item) -> None:
+    """A change of a person's identities, or of the owner's address book."""
+    if item.action in SYNC_ACTIONS:
+        _on_entry(turn, item)
+        return
     if item.action in ("changed_number", "changed_user_id"):
         if item.previous is not None:
             old = copy.copy(item)
@@ -205,6 +230,29 @@ def _on_contact(turn: Turn, item: Item) -> None:
         _join_identities(turn, item)
     elif item.contact.wa_id or item.contact.user_id:
         turn.person(item, item.event_id)
+    if turn.is_first():
+        _tell_contact(turn, item)
+
+
+def _on_entry(turn: Turn, item: Item) -> None:
+    """The newest change of an entry counts; it is told when it changes something (Meta contract 5.7)."""
+    known = find(turn, item.number, item.contact)
+    said = copy.copy(item)
+    if known is not None and known.name:  # what people call themselves stays what they are called
+        said.contact = copy.copy(item.contact)
+        said.contact.name = ""
+    person = turn.person(said, item.event_id)
+    key, entry = entry_key(item.number, person.conversation_id), entry_of(item)
+    before: Entry | None = turn.get(key)
+    if not is_newer(entry, before):
+        turn.note("duplicate:redelivery" if entry == before else "stale:contact")
+        return
+    turn.put(key, entry)
+    if is_news(entry, before):
+        _tell_contact(turn, item)
+
+
+def _tell_contact(turn: Turn, item: Item) -> None:
     kind, suffix, data = contact_fact(turn, item)
     turn.emit(CONTACTS, kind, item.number, data.get("conversation_id", item.number), suffix, data)
 
@@ -215,25 +263,7 @@ def _join_identities(turn: Turn, item: Item) -> None:
     if before is None:
         turn.person(item, item.event_id)
         return
-    renamed = copy.copy(before)
-    renamed.user_id = item.contact.user_id or before.user_id
-    renamed.wa_id = item.contact.wa_id or before.wa_id
-    turn.put(person_key(before.conversation_id), renamed)
-    for key in alias_keys(item.number, item.contact):
-        if turn.get(key) is None:
-            turn.put(key, Alias(conversation=before.conversation_id, claimed_at=item.at))
-    turn.person(item, item.event_id)
-
-
-def _on_account(turn: Turn, item: Item) -> None:
-    number = item.number or item.waba
-    known: Number | None = turn.get(number_key(item.number))
-    if known is not None and item.event in PAUSES and item.at >= known.changed_at:
-        changed = copy.copy(known)
-        changed.paused_because, changed.changed_at = PAUSES[item.event], item.at
-        turn.put(number_key(item.number), changed)
-    for kind, suffix, data in account_facts(item):
-        turn.emit(ACCOUNT, kind, number, number, suffix, data)
+    turn.met(item.number, succeed(turn, before, item.contact, item.at))
 
 
 def _ignore(turn: Turn, item: Item) -> None:
@@ -252,6 +282,12 @@ def _fire(turn: Turn, key: str) -> Decision:
         _stop_waiting(turn, state)
     elif isinstance(state, Attempt):
         _age(turn, state)
+    elif isinstance(state, Seen):
+        turn.put(key, None)
+    elif isinstance(state, Import):
+        numbers.stall(turn, state)
+    elif isinstance(state, Number):
+        numbers.wake(turn, state)
     return turn.decision
 
 
@@ -284,8 +320,10 @@ HANDLERS: dict[str, Callable[[Turn, Item], None]] = {
     "webhook.revoke": _on_revoke,
     "webhook.status": _on_status,
     "webhook.contact": _on_contact,
-    "webhook.account": _on_account,
+    "webhook.account": numbers.on_account,
     "webhook.unknown": _ignore,
     "send.attempted": _on_attempted,
     "send.answered": _on_answered,
+    "media.stored": _on_media,
+    "media.failed": _on_media,
 }

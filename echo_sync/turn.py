@@ -1,17 +1,18 @@
 """One event's decision in the making: states to look at and to change, facts to publish, people to meet."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from echo_sync import message as msg
-from echo_sync.account import number_facts
-from echo_sync.identity import Person, resolve
+from echo_sync.account import SEEN_KEEP_S, Seen, seen_key
+from echo_sync.contacts import merged
+from echo_sync.identity import Person, Resolution, resolve
 from echo_sync.message import Message
 from schemas.items import Item
 from schemas.ports import Decision, Event, State, States
-from schemas.states import Number, number_key
 from schemas.topics import ACCOUNT, CONTACTS, TIMELINE
 
 
@@ -66,29 +67,36 @@ class Turn:
         """Count something that no event tells."""
         self.decision.notes.append(note)
 
-    # --- people
+    def is_first(self) -> bool:
+        """Is this event new? For facts that change no other state; remembered for as long as Meta may repeat it."""
+        assert self.event is not None  # noqa: S101 - handlers of events have one
+        key = seen_key(self.event.number, self.event.id)
+        if self.get(key) is not None:
+            self.note("duplicate:redelivery")
+            return False
+        self.put(key, Seen(wake_at=self.now + SEEN_KEEP_S))
+        return True
 
-    def meet_number(self, item: Item) -> None:
-        """The first signed item that names a number registers it."""
-        number = item.number
-        if not number or self.get(number_key(number)) is not None:
-            return
-        if self.rules.registration != "auto" and item.event != "REGISTERED":
-            return
-        state = Number(number=number, waba=item.waba, business_phone=item.business_phone, line="numbers", place=0)
-        self.put(number_key(number), state)
-        for kind, suffix, data in number_facts(state):
+    def tell_account(self, number: str, facts: Iterable[msg.Fact]) -> None:
+        """Publish facts about a number or its account."""
+        for kind, suffix, data in facts:
             self.emit(ACCOUNT, kind, number, number, suffix, data)
+
+    # --- people
 
     def person(self, item: Item, fallback: str) -> Person:
         """The person behind an item, met now if never before; conversations that turn out to be one are joined."""
-        found = resolve(self, self.rules.key, item.number, item.contact, item.at, fallback)
+        return self.met(item.number, resolve(self, self.rules.key, item.number, item.contact, item.at, fallback))
+
+    def met(self, number: str, found: Resolution) -> Person:
+        """Keep what was found out about a person, and tell which conversations turned out to be one."""
         self.decision.states.update(found.changed)
         for kept, retired in found.merged:
-            data = {"survivor": kept, "retired": retired, "number": item.number}
+            self.decision.states.update(merged(self, number, kept, retired))
+            data = {"survivor": kept, "retired": retired, "number": number}
             data["contact"] = msg.contact_data(_contact_of(found.person))  # type: ignore[assignment]
             for topic in (TIMELINE, CONTACTS):
-                self.emit(topic, "identity.merged", item.number, kept, f"merged:{retired}", data)
+                self.emit(topic, "identity.merged", number, kept, f"merged:{retired}", data)
         return found.person
 
     # --- messages

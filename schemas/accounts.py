@@ -16,7 +16,8 @@ class NumberEvent(Data):
     field: str | None = Field(default=None, description="The webhook field that it came from.")
     event: str | None = Field(default=None, description="Meta's name of it.")
     sending: str | None = Field(default=None, json_schema_extra={"x-known-values": ["active", "paused"]})
-    because: str | None = Field(default=None, description="Why sending stands as it does, in snake case.")
+    because: str | None = Field(default=None, description="Why sending is paused, in snake case.")
+    reason: str | None = Field(default=None, description="Meta's reason for the change, in snake case.")
     details: MetaFragment | None = None
 
 
@@ -69,6 +70,14 @@ class PreferenceChanged(AccountChanged):
     category: str | None = None
 
 
+class Gap(Data):
+    """Chunks of one phase that have not come although later ones have; both ends are missing, too."""
+
+    phase: int
+    first: int
+    last: int
+
+
 class HistoryProgress(Data):
     """How far the history import is, as Meta's chunks tell it (Meta contract 5.6)."""
 
@@ -76,6 +85,8 @@ class HistoryProgress(Data):
     phase: int | None = Field(description="0: the last day, 1: up to 90 days, 2: up to 180 days.")
     chunk_order: int | None = Field(description="Counts within the phase; chunks may come out of order.")
     progress: int | None = Field(description="Percent of the whole; 100 is complete.")
+    missing: list[Gap] | None = Field(default=None, description="Which chunks are missing so far.")
+    stalled: bool | None = Field(default=None, description="Nothing has come for 24 hours; it may still.")
     at: Instant | None = None
 
 

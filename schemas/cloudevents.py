@@ -16,6 +16,8 @@ from schemas.instants import parse_rfc3339, rfc3339
 from schemas.ports import Event, Record
 
 SPECVERSION = "1.0"
+UNREADABLE = "record.unreadable"
+"""The type under which a record that is no event is handed on, whole, to become a dead letter; `subject` says why."""
 
 
 class NotAnEvent(ValueError):

@@ -10,11 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
+from schemas.bodies import Fallback, Message
 from schemas.fields import ConversationId, Data, Id, Instant, Number, Rule, Text, Trace, instant, wrong
 from schemas.phones import digits
 
-TEXT_CHARS_MAX = 4096
-"""Meta's limit of a text body (Meta contract 6.3)."""
 USER_ID = r"[A-Z]{2}\.[A-Za-z0-9.]{1,140}"
 """A business-scoped user id, or a parent one with its `ENT.` part (Meta contract 2.2)."""
 PHONE_DIGITS = range(5, 16)
@@ -23,67 +22,6 @@ TAKEOVER_MINUTES_MAX = 30 * 24 * 60
 """A month: whoever means for ever assigns the conversation."""
 WHO_CHARS_MAX = 128
 """A name or id of a person at a desk."""
-
-NEEDS: dict[str, tuple[str, ...]] = {
-    "text": ("body",),
-    "image": ("id|link",),
-    "video": ("id|link",),
-    "audio": ("id|link",),
-    "document": ("id|link",),
-    "sticker": ("id|link",),
-    "location": ("latitude", "longitude"),
-    "reaction": ("message_id",),
-    "interactive": ("type",),
-    "template": ("name", "language"),
-}
-"""What the object of a type cannot do without (Meta contract 6.3); unknown types pass, for Meta adds some."""
-
-ENVELOPE = {
-    "to": "belongs beside the message, as the command's own field",
-    "recipient": "belongs beside the message, as the command's own field to",
-    "biz_opaque_callback_data": "is used by Coexist to recognise its own sends",
-}
-"""Keys around Meta's message object that a caller must not set there, and why (Meta contract 6.2)."""
-
-
-def _text_body(body: object) -> None:
-    if not isinstance(body, str) or not 1 <= len(body) <= TEXT_CHARS_MAX:
-        raise wrong(f"must be text of 1 to {TEXT_CHARS_MAX} characters", "text.body")
-
-
-def _part(kind: str, part: object) -> None:
-    if kind == "contacts":
-        if not isinstance(part, list) or not part or not all(isinstance(card, dict) for card in part):
-            raise wrong("must be an array of at least one object", kind)
-        return
-    if not isinstance(part, dict):
-        raise wrong("must be an object" if part is not None else "is missing", kind)
-    for need in NEEDS.get(kind, ()):
-        if not any(part.get(name) not in (None, "") for name in need.split("|")):
-            raise wrong("is missing", f"{kind}.{need.replace('|', ' or ')}")
-    if kind == "text":
-        _text_body(part["body"])
-
-
-def _message(value: Any) -> Any:
-    if not isinstance(value, dict):
-        raise wrong("must be an object")
-    for key, why in ENVELOPE.items():
-        if key in value:
-            raise wrong(why, key)
-    kind = value.get("type", "text")
-    if not isinstance(kind, str) or not re.fullmatch("[a-z_]{1,64}", kind):
-        raise wrong("must be one of Meta's types of message", "type")
-    _part(kind, value.get(kind))
-    return value
-
-
-def _template(value: Any) -> Any:
-    if not isinstance(value, dict):
-        raise wrong("must be an object")
-    if value.get("type") != "template":
-        raise wrong("must be template", "type")
-    return _message(value)
 
 
 def _to(value: Any) -> Any:
@@ -95,29 +33,6 @@ def _to(value: Any) -> Any:
 def _no_message_after(text: str) -> str:
     return instant(text) if re.match(r"[0-9]{4}-", text) else text
 
-
-MESSAGE_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "description": "Meta's message object without its envelope (Meta contract 6.3).",
-    "properties": {
-        "type": {"type": "string", "default": "text", "x-known-values": [*NEEDS, "contacts"]},
-        "text": {
-            "type": "object",
-            "properties": {
-                "body": {"type": "string", "minLength": 1, "maxLength": TEXT_CHARS_MAX},
-                "preview_url": {"type": "boolean"},
-            },
-            "required": ["body"],
-        },
-    },
-    "not": {"anyOf": [{"required": [key]} for key in ENVELOPE]},
-}
-TEMPLATE_SCHEMA: dict[str, Any] = {
-    **MESSAGE_SCHEMA,
-    "description": "A template message to send instead when the customer service window is closed.",
-    "properties": {"type": {"const": "template"}, "template": {"type": "object"}},
-    "required": ["type", "template"],
-}
 
 CommandId = Annotated[
     str,
@@ -164,7 +79,7 @@ class SendRequested(Data):
         str,
         Rule(_to, {"type": "string", "description": "A phone number however written, or a user id (BSUID)."}),
     ]
-    message: Annotated[dict[str, Any], Rule(_message, MESSAGE_SCHEMA)]
+    message: Message
     origin: Literal["bot", "agent", "campaign"] = Field(default="bot", description="Who asks to send.")
     policy: Literal["at_most_once", "at_least_once"] | None = Field(
         default=None,
@@ -177,7 +92,7 @@ class SendRequested(Data):
     defer_until_released: bool = Field(
         default=False, description="Wait while a person has the conversation, instead of being withdrawn."
     )
-    fallback: Annotated[dict[str, Any], Rule(_template, TEMPLATE_SCHEMA)] | None = None
+    fallback: Fallback | None = None
     trace: Trace | None = None
 
 

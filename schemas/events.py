@@ -121,6 +121,11 @@ class MessageRevoked(Data):
     revoked_by: Side
 
 
+MEDIA_SAYS = (
+    "Where the media is kept and what it is: id, ref, sha256, bytes, mime_type; or id and `failed`, the reason."
+)
+
+
 class MessageCompleted(Data):
     """What became known of a message later: its media, its real content, or whose it is."""
 
@@ -132,7 +137,7 @@ class MessageCompleted(Data):
     sent_at: Instant
     kind: Kind | None = None
     content: Content | None = None
-    media: MetaObject | None = Field(default=None, description="Where the media is kept and what it is.")
+    media: MetaObject | None = Field(default=None, description=MEDIA_SAYS)
     command_id: CommandId | None = None
     author: Author | None = None
     historical: bool | None = None
@@ -280,8 +285,8 @@ class DeadLetter(Data):
     """A record that could not be handled, whole: it is kept until it is replayed or discarded."""
 
     topic: str
-    partition: int = Field(ge=0)
-    offset: int = Field(ge=0)
+    partition: int | None = Field(default=None, ge=0, description="Where it stood; absent when it stood nowhere.")
+    offset: int | None = Field(default=None, ge=0)
     event_id: str
     type: str
     reason: str

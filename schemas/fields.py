@@ -234,6 +234,7 @@ PLAIN = {
     "extra_forbidden": "is not a field of this event",
     "string_type": "must be text",
     "string_too_short": "must not be empty",
+    "string_unicode": "must be valid Unicode",
     "int_type": "must be a whole number",
     "float_type": "must be a number",
     "bool_type": "must be true or false",
@@ -256,10 +257,16 @@ def _name(part: str) -> str:
     return part if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", part) else "?"
 
 
-def explain(error: ValidationError) -> str:
-    """Say in one plain sentence which field is wrong first and why; its value is never quoted."""
+def locate(error: ValidationError) -> tuple[str, str]:
+    """Return the path of the first wrong field, empty for the data as a whole, and what is wrong with it."""
     first = error.errors(include_url=False, include_input=False)[0]
     places = [f"[{part}]" if isinstance(part, int) else f".{_name(part)}" for part in first["loc"]]
     where = first.get("ctx", {}).get("where", "") if first["type"] == "rule" else ""
-    path = "".join(places) + (f".{where}" if where else "")
-    return f"{path.removeprefix('.') or 'The data'} {_says(first)}."
+    path = "".join(places) + (f".{where}" if where and not where.startswith("[") else where)
+    return path.removeprefix("."), _says(first)
+
+
+def explain(error: ValidationError) -> str:
+    """Say in one plain sentence which field is wrong first and why; its value is never quoted."""
+    where, says = locate(error)
+    return f"{where or 'The data'} {says}."

@@ -11,7 +11,7 @@ from msgspec import UNSET, Raw, UnsetType
 from schemas.ports import Event
 
 
-class Contact(msgspec.Struct, omit_defaults=True):
+class Contact(msgspec.Struct, omit_defaults=True, gc=False):
     """The customer's side of an item: any of these may be all that is known (Meta contract 2.1, 2.2)."""
 
     wa_id: str = ""
@@ -21,7 +21,21 @@ class Contact(msgspec.Struct, omit_defaults=True):
     name: str = ""
 
 
-class Item(msgspec.Struct, omit_defaults=True):
+class Media(msgspec.Struct, omit_defaults=True):
+    """A media object of a message.
+
+    As Meta tells of it: id, sha256 (base64 or hex), mime_type as the sender declared it.
+    As it is kept here: id, ref (its place in our store), sha256 (hex), bytes, mime_type as we believe it.
+    """
+
+    id: str = ""
+    ref: str = ""
+    sha256: str = ""
+    bytes: int = 0
+    mime_type: str = ""
+
+
+class Item(msgspec.Struct, omit_defaults=True, gc=False):
     """One normalised webhook item or attempt. Times are seconds since 1970; which fields stand depends on the type.
 
     webhook.message, webhook.echo: message_id, contact, at, kind, content, reply_to?, forwarded?, errors?, raw
@@ -33,6 +47,9 @@ class Item(msgspec.Struct, omit_defaults=True):
     webhook.unknown: field?, reason, raw or raw_base64
     send.attempted: command_id, attempt, token, contact (to), kind, content, author, at
     send.answered: command_id, attempt, token, outcome, contact (to), message_id?, at, code?, error?
+    media.wanted: message_id, kind, media (as Meta tells of it), at
+    media.stored: message_id, attempt, media (as we keep it), at
+    media.missed, media.failed: message_id, attempt, media (its id), reason, at
     """
 
     number: str = ""
@@ -71,6 +88,7 @@ class Item(msgspec.Struct, omit_defaults=True):
     reason: str = ""
     raw: Raw | UnsetType = UNSET
     raw_base64: str = ""
+    media: Media | None = None
 
 
 _encoder = msgspec.json.Encoder()
@@ -84,4 +102,9 @@ def encode(item: Item) -> bytes:
 
 def decode(event: Event) -> Item:
     """The item that an event of `inbound` or `history` carries. Raises msgspec.DecodeError on anything else."""
-    return _decoder.decode(event.data or b"{}")
+    return read(event.data or b"{}")
+
+
+def read(data: bytes) -> Item:
+    """The item that was encoded. Raises msgspec.DecodeError on anything else."""
+    return _decoder.decode(data)

@@ -114,6 +114,18 @@ class Lease:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class Attendance:
+    """Who works for a processor now (`owners`, in order, the asking one among them), and who holds what.
+
+    `held`: the asking owner's shards with their epochs. `taken`: the shards that others hold.
+    """
+
+    owners: tuple[str, ...]
+    held: Mapping[int, int]
+    taken: frozenset[int] = frozenset()
+
+
 @dataclass(slots=True)
 class Commit:
     """The unit of work: positions, states, timers and outputs, applied together or not at all."""
@@ -138,6 +150,12 @@ class Store(Protocol):
 
     async def release(self, lease: Lease) -> None:
         """Give the shard back at once. Silent when it was lost already."""
+
+    async def attend(self, processor: str, owner: str, ttl_s: float) -> Attendance:
+        """Say that `owner` works for the processor, and hold all its leases, for another `ttl_s`."""
+
+    async def depart(self, processor: str, owner: str) -> None:
+        """Say that `owner` works for the processor no longer, so that others take its share at once."""
 
     async def positions(self, processor: str, shard: int) -> dict[str, int]:
         """The next offset of each input topic, as last committed."""
@@ -164,8 +182,8 @@ class Store(Protocol):
         """
 
 
-class State(msgspec.Struct, array_like=True):
-    """The base of all states. Stored as an array: new fields go to the end, with a default."""
+class State(msgspec.Struct, array_like=True, gc=False):
+    """The base of all states. Stored as an array: new fields go to the end, with a default. A tree, never a cycle."""
 
     wake_at: float | None = None
     line: str | None = None

@@ -24,8 +24,20 @@ class Alias(State):
     claimed_at: float = 0
 
 
+class Standing(State):
+    """How a number stands in one respect: the newest word on it, since when, until when (0: for good), and why."""
+
+    at: float = 0
+    value: str = ""
+    until: float = 0
+    why: str = ""
+
+
 class Number(State):
-    """A business number as we know it. Owner: echo_sync.messages."""
+    """A business number as we know it. Owner: echo_sync.messages.
+
+    `standings` by respect, see `echo_sync.lifecycle`; `paused_because` follows from them and is what the sender reads.
+    """
 
     number: str = ""
     waba: str = ""
@@ -33,6 +45,7 @@ class Number(State):
     rate_per_s: int = 20
     paused_because: str = ""
     changed_at: float = 0
+    standings: dict[str, Standing] = {}
 
 
 class Claim(State):

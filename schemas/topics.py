@@ -42,7 +42,7 @@ class Topic:
 TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
-        Topic(INBOUND, "ingest, sender", "every live webhook item, and every attempt of ours, in one order"),
+        Topic(INBOUND, "ingest, sender, media", "every live webhook item, and every attempt of ours, in one order"),
         Topic(HISTORY, "ingest", "history chunks and contact sync, in a lane of their own"),
         Topic(TIMELINE, "echo_sync.messages", "messages of every side and what became of them, once", True),
         Topic(CONVERSATIONS, "echo_sync.conversations", "the state of each conversation", False, None),

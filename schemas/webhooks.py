@@ -133,13 +133,16 @@ class WebhookContact(WebhookItem):
 
 
 class WebhookAccount(WebhookItem):
-    """A change of the number, the WABA, a template or a preference (Meta contract 5.8, 9)."""
+    """A change of the number, the WABA, a template or a preference (Meta contract 5.8, 9).
+
+    `field` is `coexist` where the word is our own: an operator's, or of one shard to another.
+    """
 
     field: str
     event: str | None = None
     errors: MetaErrors | None = None
     at: Seconds
-    raw: Raw
+    raw: Raw = None
 
 
 class WebhookUnknown(WebhookItem):
@@ -188,6 +191,46 @@ class SendAnswered(Data):
     reason: str | None = None
 
 
+class MediaObject(Data):
+    """A media object: as Meta tells of it, or with `ref` and `bytes` as it is kept here."""
+
+    id: Id
+    ref: str | None = Field(default=None, description="Its place under COEXIST_MEDIA_URL, named by its content.")
+    sha256: str | None = Field(default=None, description="Of what is kept: hex. As Meta tells it: base64 or hex.")
+    bytes: int | None = Field(default=None, ge=0)
+    mime_type: str | None = None
+
+
+class MediaWanted(WebhookItem):
+    """Fetch the media of a message: what a dead letter about media replays."""
+
+    number: Number
+    message_id: MessageId
+    kind: Kind
+    media: MediaObject
+    at: Seconds
+
+
+class MediaStored(WebhookItem):
+    """The media of a message was fetched, checked and kept."""
+
+    number: Number
+    message_id: MessageId
+    attempt: Attempt
+    media: MediaObject
+    at: Seconds
+
+
+class MediaMissed(MediaStored):
+    """One attempt to fetch it failed; whether there is another is decided from this."""
+
+    reason: str = Field(description="In snake case, for programs.")
+
+
+class MediaFailed(MediaMissed):
+    """It was given up, and stands in `dead-letters`."""
+
+
 INBOUND_TYPES: dict[str, type[Data]] = {
     "webhook.message": WebhookMessage,
     "webhook.echo": WebhookEcho,
@@ -199,6 +242,10 @@ INBOUND_TYPES: dict[str, type[Data]] = {
     "webhook.unknown": WebhookUnknown,
     "send.attempted": SendAttempted,
     "send.answered": SendAnswered,
+    "media.wanted": MediaWanted,
+    "media.stored": MediaStored,
+    "media.missed": MediaMissed,
+    "media.failed": MediaFailed,
 }
 HISTORY_TYPES: dict[str, type[Data]] = {
     "webhook.history": WebhookHistory,

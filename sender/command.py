@@ -22,6 +22,7 @@ ACCEPTED, REJECTED, UNRESOLVED = "accepted", "rejected", "unresolved"
 WITHDRAWN, EXPIRED, CANCELLED = "withdrawn", "expired", "cancelled"
 FINAL = frozenset({ACCEPTED, REJECTED, UNRESOLVED, WITHDRAWN, EXPIRED, CANCELLED})
 
+SLOT_PREFIX = "x/"
 AT_MOST_ONCE, AT_LEAST_ONCE = "at_most_once", "at_least_once"
 
 
@@ -49,7 +50,11 @@ class Request(msgspec.Struct):
 
 
 class Command(State):
-    """One command. `attempt` counts from 1; `opened_at` is when the last one was committed."""
+    """One command. `attempt` counts from 1; `opened_at` is when the last one was committed.
+
+    `guessed`: only an echo says that `message_id` is it. `further`: other messages that it became, too.
+    `doubts`: attempts of which nothing was ever heard.
+    """
 
     number: str = ""
     command_id: str = ""
@@ -75,6 +80,9 @@ class Command(State):
     refusals: int = 0
     doubtful: bool = False
     story: list[tuple[float, str, str]] = []
+    doubts: int = 0
+    guessed: bool = False
+    further: list[str] = []
 
 
 class Lane(State):
@@ -104,6 +112,7 @@ class Queue(State):
     held_until: float = 0
     held_because: str = ""
     slowed_until: float = 0
+    stood_at: float = 0
 
 
 def command_key(command_id: str) -> str:
@@ -118,7 +127,7 @@ def lane_key(number: str, lane: str) -> str:
 
 def slot_key(number: str, lane: str, slot: int) -> str:
     """Where a place of a lane is kept."""
-    return f"x/{number}/{slot:012d}/{lane}"
+    return f"{SLOT_PREFIX}{number}/{slot:012d}/{lane}"
 
 
 def queue_key(number: str) -> str:

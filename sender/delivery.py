@@ -27,9 +27,13 @@ from sender.turn import STORY_MAX, Turn
 
 EVIDENCE_WAIT_S = 90.0
 """How long evidence for an ambiguous attempt is waited for before the policy decides."""
+INBOUND_COUNTS_S = 10.0
+"""Older inbound messages, such as a backlog that Meta delivers after a stop, took their share long ago."""
 RETRY_S = 2.0
 RETRY_S_MAX = 120.0
 REFUSALS_MAX = 5
+DOUBTS_MAX = 3
+"""Requests without any answer or evidence after which at_least_once gives up, too: each may have been a message."""
 
 KINDS: dict[str, type[State]] = {"k": Command, "l": Lane, "x": Slot, "q": Queue}
 OF_INTEREST = frozenset({"webhook.message", "webhook.status", "send.answered"})
@@ -194,8 +198,8 @@ def _on_answered(turn: Turn, item: Item) -> None:
 def _accept(turn: Turn, command: Command, message_id: str) -> None:
     queue = turn.queue(command.number)
     queue.held_because, queue.held_until = "", 0
-    kind = "send.resolved" if command.state == cmd.UNRESOLVED else "send.accepted"
-    command.message_id = message_id
+    kind = "send.resolved" if command.state in cmd.FINAL else "send.accepted"
+    command.message_id, command.guessed = message_id, False
     finish(turn, command, cmd.ACCEPTED, kind)
 
 
@@ -250,7 +254,9 @@ def _again(turn: Turn, command: Command, reason: str, wait: float) -> None:
 
 
 def _on_inbound(turn: Turn, item: Item) -> None:
-    """An inbound message takes from the same 20 per second (Meta contract 5.9)."""
+    """An inbound message takes from the same 20 per second (Meta contract 5.9), at the time at which it came."""
+    if turn.event is not None and turn.event.at < turn.now - INBOUND_COUNTS_S:
+        return
     queue = turn.queue(item.number)
     queue.tat = charged(queue.tat, turn.now, 1 / turn.rate(item.number))
 
@@ -258,23 +264,30 @@ def _on_inbound(turn: Turn, item: Item) -> None:
 def _on_status(turn: Turn, item: Item) -> None:
     named = read_token(turn.key, item.token) if item.token else None
     if named is not None:
-        _evidence(turn, item.number, named[0], item.message_id)
+        _evidence(turn, named[0], item.message_id, proof=True)
 
 
 def _on_timeline(turn: Turn, item: Item) -> None:
-    _evidence(turn, item.number, item.command_id, item.message_id)
+    _evidence(turn, item.command_id, item.message_id, proof=False)
 
 
-def _evidence(turn: Turn, number: str, command_id: str, message_id: str) -> None:
-    """A status with our token, or an echo, says that the command became this message."""
+def _evidence(turn: Turn, command_id: str, message_id: str, *, proof: bool) -> None:
+    """A status with our token proves that the command became this message; an echo alone makes it likely."""
     known: Command | None = turn.get(cmd.command_key(command_id))
-    if known is None or known.message_id == message_id:
+    if known is None or not known.attempt or (known.message_id == message_id and not known.guessed):
         return
     command: Command = turn.change(cmd.command_key(command_id))
-    if command.state == cmd.ACCEPTED:
-        turn.tell(command, "send.duplicate_detected", "two_messages", message_id=message_id, possible_duplicate=True)
-    elif command.attempt:
+    if command.state != cmd.ACCEPTED:
         _accept(turn, command, message_id)
+        command.guessed = not proof
+    elif command.message_id == message_id:
+        command.guessed = not proof
+    elif command.guessed and command.attempt == 1:  # one request cannot be two messages: the guess was wrong
+        command.message_id, command.guessed = message_id, not proof
+        turn.tell(command, "send.resolved", "other_message")
+    elif message_id not in command.further:
+        command.further = [*command.further, message_id]
+        turn.tell(command, "send.duplicate_detected", "two_messages", message_id=message_id, possible_duplicate=True)
 
 
 # --- timers
@@ -301,7 +314,8 @@ def _overdue(turn: Turn, command: Command) -> None:
     elif command.state == cmd.OPEN:
         _doubt(turn, command)
     elif command.state == cmd.AMBIGUOUS:
-        if command.policy == cmd.AT_LEAST_ONCE:
+        command.doubts += 1
+        if command.policy == cmd.AT_LEAST_ONCE and command.doubts < DOUBTS_MAX:
             command.doubtful = True
             _again(turn, command, "no_evidence", 0.0)
         else:

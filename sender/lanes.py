@@ -32,6 +32,7 @@ def ready(turn: Turn, lane: Lane, at: float) -> None:
     elif queue.wake_at is not None or not _try_head(turn, lane):
         lane.line, lane.place = _line(lane.number), turn.now
         queue.wake_at = min(queue.wake_at or turn.now, turn.now)
+        queue.stood_at = turn.now
 
 
 def _line(number: str) -> str:
@@ -39,15 +40,19 @@ def _line(number: str) -> str:
 
 
 def pump(turn: Turn, number: str) -> None:
-    """Let the heads of the number's lanes go, oldest first, as far as its bucket reaches."""
+    """Let the heads of the number's lanes go, oldest first, as far as its bucket reaches.
+
+    A lane that came to stand at this very instant may not be among `heads` yet: then there is one more round.
+    """
     queue = turn.queue(number)
-    queue.wake_at = None
+    another_round = queue.stood_at >= turn.now
+    queue.wake_at, queue.stood_at = None, 0
     heads = turn.states.heads(_line(number), turn.now, PUMP_MAX)
     for key, _ in heads:
         if not _try_head(turn, turn.change(key)):
             queue.wake_at = turn.now + _wait_of_number(turn, queue)
             return
-    if len(heads) == PUMP_MAX:
+    if another_round or len(heads) == PUMP_MAX:
         queue.wake_at = turn.now
 
 

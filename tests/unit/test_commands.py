@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from schemas import events
+from tests.send_bodies import TYPES
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "json" / "send.requested.schema.json").read_text())
 WAMID = "wamid.TEST=="
@@ -29,7 +30,7 @@ def strict(name: str, data: object) -> object:
         {"message": {"type": "reaction", "reaction": {"message_id": WAMID, "emoji": ""}}},
         {"message": {"type": "location", "location": {"latitude": 0, "longitude": 0}}},
         {"message": {"type": "contacts", "contacts": [{"name": {"formatted_name": "Bo"}}]}},
-        {"message": {"type": "hologram", "hologram": {}}},
+        {"message": {"text": TEXT, "later": {"added": "by Meta"}}},
         {"message": {"messaging_product": "whatsapp", "type": "text", "text": TEXT}},
         {"fallback": {"type": "template", "template": {"name": "hello", "language": {"code": "en_US"}}}},
         {"policy": "at_most_once", "lane": "bulk", "origin": "campaign", "defer_until_released": True},
@@ -58,16 +59,13 @@ def test_a_good_command_is_taken_by_model_and_schema(more):
         ({"message": {"type": "text"}}, "message.text is missing."),
         ({"message": {"type": "text", "text": "hello"}}, "message.text must be an object."),
         ({"message": {"type": "text", "text": {}}}, "message.text.body is missing."),
-        ({"message": {"text": {"body": "x" * 4097}}}, "message.text.body must be text of 1 to 4096 characters."),
-        ({"message": {"text": {"body": 5}}}, "message.text.body must be text of 1 to 4096 characters."),
+        ({"message": {"text": {"body": "x" * 4097}}}, "message.text.body must have at most 4096 characters."),
+        ({"message": {"text": {"body": 5}}}, "message.text.body must be text."),
         ({"message": {"type": "image", "image": {"caption": "x"}}}, "message.image.id or link is missing."),
         ({"message": {"type": "template", "template": {"name": "x"}}}, "message.template.language is missing."),
-        (
-            {"message": {"type": "contacts", "contacts": []}},
-            "message.contacts must be an array of at least one object.",
-        ),
-        ({"message": {"type": "Laia 34600"}}, "message.type must be one of Meta's types of message."),
-        ({"message": {"type": ["text"]}}, "message.type must be one of Meta's types of message."),
+        ({"message": {"type": "contacts", "contacts": []}}, "message.contacts must not be empty."),
+        ({"message": {"type": "Laia 34600"}}, f"message.type {TYPES}."),
+        ({"message": {"type": ["text"]}}, f"message.type {TYPES}."),
         ({"message": {"text": TEXT, "to": "1"}}, "message.to belongs beside the message, as the command's own field."),
         (
             {"message": {"text": TEXT, "biz_opaque_callback_data": "x"}},

@@ -1,0 +1,121 @@
+"""The cluster edition's adapters for the conformance suites: a real Kafka, a real Postgres, and the outbox between them.
+
+Leases expire by the database's clock. Where a test lets time pass, every lease is moved into the past instead.
+"""
+
+import asyncio
+import time
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from schemas.topics import TOPICS
+from services import kafka_topics
+from services.kafka_client import Writer, kafka_of
+from services.log_kafka import KafkaLog
+from services.outbox import Outbox
+from services.postgres import Postgres
+from services.settings import Settings
+from services.store_postgres import PostgresStore
+from tests.harness import Clock
+from tests.kafka.broker import drop_database, execute, kafka, new_database
+
+AGE = "UPDATE leases SET expires_at = expires_at - {0} WHERE expires_at > 0"
+FLUSH_S = 5.0
+
+
+class DatabaseClock(Clock):
+    """The clock of the processors; when it is moved, so much of every lease has passed as well."""
+
+    def __init__(self, url):
+        self._url = url
+        self._now = Clock().now
+
+    @property
+    def now(self):
+        return self._now
+
+    @now.setter
+    def now(self, value):
+        passed, self._now = value - self._now, value
+        execute(self._url, AGE.format(float(passed)))
+
+
+class Publishing(PostgresStore):
+    """The store with the outbox at work for every lease that is taken, as the lease keeper has it."""
+
+    def __init__(self, database, partitions, outbox_of):
+        super().__init__(database, partitions)
+        self._outbox = outbox_of(self)
+        self.told = self._outbox.told
+        self.tasks = {}
+        self._leases = {}
+
+    async def acquire(self, processor, shard, owner, ttl_s):
+        lease = await super().acquire(processor, shard, owner, ttl_s)
+        if lease is not None:
+            await self._stop((processor, shard))
+            self.tasks[processor, shard] = asyncio.create_task(self._outbox.serve(lease))
+            self._leases[processor, shard] = lease
+            await asyncio.sleep(0)
+        return lease
+
+    async def _stop(self, slot):
+        task = self.tasks.pop(slot, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def stop(self):
+        """As a process that ends: it publishes what it has committed."""
+        for slot, lease in self._leases.items():
+            await self._outbox.flush(lease, FLUSH_S)
+            await self._stop(slot)
+
+
+class ClusterPlace:
+    """The cluster edition: topics of its own on Kafka, a database of its own on Postgres."""
+
+    partitions = 3
+
+    def __init__(self, folder):
+        self._settings = Settings(
+            kafka_bootstrap_servers=kafka(), topic_prefix=f"t{time.time_ns()}", partitions=self.partitions
+        )
+        self._kafka = kafka_of(self._settings)
+        self._url = new_database()
+        self.clock = DatabaseClock(self._url)
+
+    async def __aenter__(self):
+        await kafka_topics.create(self._kafka, self.partitions)
+        await self._open()
+        return self
+
+    async def _open(self):
+        self._database = Postgres(self._url)
+        await self._database.start()
+        self.log = KafkaLog(self._kafka, self.partitions)
+        await self.log.start()
+        self._writer = Writer(self._kafka)
+        self.store = Publishing(
+            self._database,
+            self.partitions,
+            lambda rows: Outbox(rows, self._kafka, self._writer, self.log, lambda lease, for_s: True),
+        )
+
+    async def _close(self):
+        await self.store.stop()
+        await self._writer.close()
+        await self.log.close()
+        await self._database.close()
+
+    async def reopen(self):
+        await self._close()
+        await self._open()
+
+    async def __aexit__(self, *_):
+        await self._close()
+        drop_database(self._url)
+        admin = AIOKafkaAdminClient(**self._kafka.options)
+        await admin.start()
+        await admin.delete_topics([self._kafka.topic(name) for name in TOPICS])
+        await admin.close()

@@ -1,0 +1,167 @@
+"""A runner in memory: the pure deciders over plain dictionaries, with virtual time. Fast, so there can be thousands.
+
+It keeps what the real runner promises: a record is decided over all states as they stand, outputs of sequenced topics
+count their `seq`, and a timer due at t fires only once everything appended before t was read.
+"""
+
+import orjson
+
+from echo_sync.conversations import Conversations
+from echo_sync.messages import Messages
+from schemas.ports import FOREIGN, Record, Timer
+from schemas.topics import TOPICS
+from sender.delivery import Delivery
+from tests.harness import KEY, T0, check
+
+
+class View:
+    """What a decider sees: its own states and, under foreign keys, those of the others. Nothing is ever missing."""
+
+    def __init__(self, memory, name):
+        self._memory = memory
+        self.own = memory.states[name]
+
+    def get(self, key):
+        if key.startswith(FOREIGN):
+            processor, _, inner = key[1:].partition("|")
+            return self._memory.states[processor].get(inner)
+        return self.own.get(key)
+
+    def heads(self, line, until, limit):
+        standing = [
+            (state.place, key)
+            for key, state in self._memory.committed(self).items()
+            if state.line == line and state.place <= until
+        ]
+        return [(key, self._memory.committed(self)[key]) for _, key in sorted(standing)[:limit]]
+
+
+class Memory:
+    """One shard of everything. `perform(call)` is handed the sender's calls."""
+
+    def __init__(self, processors=None, now=T0, perform=None, *, strict=True):
+        self.processors = list(processors) if processors else [Messages(KEY), Conversations(), Delivery(KEY)]
+        self.now = now
+        self.perform = perform
+        self.strict = strict
+        self.states = {p.name: {} for p in self.processors}
+        self.wakes = {p.name: {} for p in self.processors}
+        self.log = {topic: [] for topic in TOPICS}
+        self.positions = {(p.name, topic): 0 for p in self.processors for topic in p.inputs}
+        self.seq = {}
+        self.notes = []
+        self.decided = 0
+        self._views = {p.name: View(self, p.name) for p in self.processors}
+        self._before = None
+
+    def committed(self, view):
+        """The states as they were before the batch that is being decided."""
+        return view.own if self._before is None else self._before
+
+    # --- records
+
+    def append(self, topic, *events):
+        for event in events:
+            if self.strict:
+                check(topic, event)
+            self.log[topic].append(event)
+
+    def read(self, processor, limit=1):
+        """Let a processor decide up to `limit` records, preferred topics first. Returns how many there were."""
+        done = 0
+        for topic in processor.inputs:
+            while done < limit and (event := self._next(processor, topic)) is not None:
+                item = processor.parse(event)
+                if item is not None:
+                    list(processor.keys(event, item))
+                    self.decide(processor, event, item)
+                done += 1
+        return done
+
+    def _next(self, processor, topic):
+        at = self.positions[processor.name, topic]
+        if at >= len(self.log[topic]):
+            return None
+        self.positions[processor.name, topic] = at + 1
+        return self.log[topic][at]
+
+    def decide(self, processor, event, item):
+        self.decided += 1
+        self.apply(processor, processor.decide(self._views[processor.name], event, item, self.now))
+
+    def apply(self, processor, decision):
+        states, wakes = self.states[processor.name], self.wakes[processor.name]
+        for key, state in decision.states.items():
+            if state is None:
+                states.pop(key, None)
+                wakes.pop(key, None)
+                continue
+            states[key] = state
+            if state.wake_at is None:
+                wakes.pop(key, None)
+            else:
+                wakes[key] = state.wake_at
+        for topic, event in decision.emit:
+            self._publish(topic, event)
+        self.notes.extend(decision.notes)
+        for call in decision.calls:
+            self.perform(call)
+
+    def _publish(self, topic, event):
+        if self.strict:
+            check(topic, event)
+        self.log[topic].append(event)
+        if TOPICS[topic].sequenced:
+            counter = (topic, event.number)
+            self.seq[counter] = self.seq.get(counter, 0) + 1
+
+    def settle(self):
+        """Let everybody read until there is nothing left."""
+        while any(self.read(processor, 1_000_000) for processor in self.processors):
+            pass
+
+    # --- time
+
+    def fire(self, processor):
+        """Fire what is due, as one batch: `heads` shows the states as they were before it."""
+        wakes = self.wakes[processor.name]
+        due = sorted((at, key) for key, at in wakes.items() if at <= self.now)
+        self._before = dict(self.states[processor.name])
+        for _, key in due:
+            self.decide(processor, Timer(key), None)
+        self._before = None
+        return bool(due)
+
+    def fire_all(self):
+        """Fire everything due now; what was appended before has been read by then."""
+        self.settle()
+        while any(self.fire(processor) for processor in self.processors):
+            self.settle()
+
+    def next_wake(self):
+        return min((at for wakes in self.wakes.values() for at in wakes.values()), default=None)
+
+    def run_until(self, end):
+        """Let time pass, from one timer to the next."""
+        self.fire_all()
+        while (wake := self.next_wake()) is not None and wake <= end:
+            self.now = max(self.now, wake)
+            self.fire_all()
+        self.now = end
+
+    # --- looking
+
+    def told(self, topic, *kinds):
+        """The data of a topic's events, of these types or of all, with their type under `type`."""
+        return [
+            {"type": event.type} | orjson.loads(event.data or b"{}")
+            for event in self.log[topic]
+            if not kinds or event.type in kinds
+        ]
+
+    def state(self, name, key):
+        return self.states[name].get(key)
+
+
+def record(topic, event, offset=0):
+    return Record(topic, 0, offset, event, event.recorded_at)

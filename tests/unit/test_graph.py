@@ -1,0 +1,149 @@
+"""Requests to Graph and what its answers mean: only a wamid is an acceptance, only an error object a refusal."""
+
+import httpx
+import orjson
+import pytest
+
+from schemas.items import Contact
+from sender.errors import Action
+from sender.graph import Graph, body, classify, client
+
+ACCEPTED = {
+    "messaging_product": "whatsapp",
+    "contacts": [{"input": "34600111222", "wa_id": "34600111222", "user_id": "ES.1"}],
+    "messages": [{"id": "wamid.1", "message_status": "accepted"}],
+}
+
+
+def refusal(code, subcode=0):
+    return orjson.dumps({"error": {"message": "x", "code": code, "error_subcode": subcode, "fbtrace_id": "t"}})
+
+
+async def answer_to(handler):
+    async with client(httpx.MockTransport(handler)) as http:
+        return await Graph(http, "https://graph.test", "v26.0").send("8", "secret", b"{}")
+
+
+# --- requests
+
+
+def test_a_phone_goes_into_to_and_a_user_id_into_recipient():
+    to_phone = orjson.loads(body(Contact(wa_id="34600111222"), {"type": "text", "text": {"body": "a"}}, "tok"))
+    assert (to_phone["to"], to_phone["biz_opaque_callback_data"]) == ("34600111222", "tok")
+    assert "recipient" not in to_phone
+    to_user = orjson.loads(body(Contact(user_id="ES.1"), {"text": {"body": "a"}}, "tok"))
+    assert (to_user["recipient"], to_user["type"]) == ("ES.1", "text")
+    assert "to" not in to_user
+
+
+def test_the_callers_message_stands_unchanged_in_the_envelope():
+    message = {"type": "image", "image": {"id": "7"}, "context": {"message_id": "wamid.0"}}
+    sent = orjson.loads(body(Contact(wa_id="1555"), message, "tok"))
+    assert {key: sent[key] for key in message} == message
+    assert sent["messaging_product"] == "whatsapp"
+
+
+async def test_a_request_carries_the_token_and_goes_to_the_numbers_address():
+    seen = []
+
+    def handler(request):
+        seen.append(request)
+        return httpx.Response(200, json=ACCEPTED)
+
+    answer = await answer_to(handler)
+    assert (seen[0].method, str(seen[0].url)) == ("POST", "https://graph.test/v26.0/8/messages")
+    assert seen[0].headers["authorization"] == "Bearer secret"
+    assert (answer.outcome, answer.message_id) == ("accepted", "wamid.1")
+    assert answer.contact == Contact(wa_id="34600111222", user_id="ES.1")
+
+
+# --- what did not come back
+
+
+@pytest.mark.parametrize("problem", [httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout])
+async def test_a_request_that_never_left_is_not_sent(problem):
+    def handler(request):
+        raise problem("x", request=request)
+
+    assert (await answer_to(handler)).outcome == "not_sent"
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [httpx.ReadTimeout, httpx.WriteTimeout, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError],
+)
+async def test_a_request_whose_answer_was_lost_is_ambiguous(problem):
+    def handler(request):
+        raise problem("x", request=request)
+
+    assert (await answer_to(handler)).outcome == "ambiguous"
+
+
+async def test_a_redirect_is_not_followed():
+    calls = []
+
+    def handler(request):
+        calls.append(request)
+        return httpx.Response(307, headers={"location": "https://elsewhere.test/"})
+
+    assert (await answer_to(handler)).outcome == "ambiguous"
+    assert len(calls) == 1
+
+
+# --- what an answer means
+
+
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [
+        (200, b"{}"),
+        (200, b""),
+        (200, b"<html>"),
+        (200, b'{"messages":[]}'),
+        (200, b'{"messages":[{"id":7}]}'),
+        (200, b"[]"),
+        (500, b"gateway"),
+        (502, b""),
+        (504, b'{"message":"timeout"}'),
+        (503, b'{"error":"text"}'),
+        (500, refusal(1)),
+        (500, refusal(2)),
+        (400, refusal(131000)),
+        (500, refusal(131016)),
+        (400, b"nonsense"),
+        (404, b"nonsense"),
+    ],
+)
+def test_what_says_neither_yes_nor_no_is_ambiguous(status, content):
+    assert classify(status, content).outcome == "ambiguous"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "action"),
+    [
+        (400, 131047, Action.TEMPLATE),
+        (401, 190, Action.PAUSE_TOKEN),
+        (400, 131056, Action.PAIR),
+        (200, 100, Action.FIX),
+    ],
+)
+def test_an_error_object_is_a_refusal_whatever_the_status(status, code, action):
+    answer = classify(status, refusal(code))
+    assert (answer.outcome, answer.code, answer.action) == ("rejected", code, action)
+    assert orjson.loads(answer.error)["fbtrace_id"] == "t"
+
+
+def test_codes_may_be_text():
+    answer = classify(400, b'{"error":{"code":"131026","error_subcode":"1"}}')
+    assert (answer.code, answer.action) == (131026, Action.DEAD)
+
+
+def test_429_without_a_graph_error_is_a_limit():
+    answer = classify(429, b"slow down")
+    assert (answer.outcome, answer.action) == ("rejected", Action.SLOW)
+
+
+@pytest.mark.parametrize("contacts", [None, [], ["x"], [{"wa_id": None}]])
+def test_an_acceptance_without_a_contact_is_one_all_the_same(contacts):
+    answer = classify(200, orjson.dumps(ACCEPTED | {"contacts": contacts}))
+    assert (answer.outcome, answer.message_id) == ("accepted", "wamid.1")

@@ -1,0 +1,275 @@
+"""The only loop: one commit per batch, calls after it, poison set aside, timers that wait for evidence."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import orjson
+import pytest
+
+from schemas.ports import Decision, Event, Fenced, State, Timer, foreign
+from schemas.topics import DEAD_LETTERS, INBOUND, OUTBOUND, TIMELINE, partition_of
+from services.runner import BATCH_RECORDS_MAX, TIMERS_MAX, Runner
+from tests.conformance.adapters import PARTITIONS, SqlitePlace
+from tests.harness import NUMBER, T0
+
+SHARD = partition_of(NUMBER, PARTITIONS)
+SOON_S = 10.0
+
+
+class Count(State):
+    seen: list[str] = []
+
+
+class Counting:
+    """Counts what it is told in one state per subject; what it is told decides what it does."""
+
+    name = "counting"
+    inputs = (INBOUND, OUTBOUND)
+
+    def __init__(self):
+        self.fired = []
+
+    def parse(self, event):
+        data = orjson.loads(event.data)
+        if data.get("bad"):
+            raise ValueError("not what it should be")
+        return data or None
+
+    def keys(self, event, item):
+        return [event.subject]
+
+    def follow(self, key, state):
+        return []
+
+    def state_type(self, key):
+        return Count
+
+    def decide(self, states, event, item, now):
+        if isinstance(event, Timer):
+            self.fired.append((event.key, now))
+            return Decision(states={event.key: Count(seen=[*states.get(event.key).seen, "fired"])})
+        if item.get("poison"):
+            raise RuntimeError("poison")
+        known = states.get(event.subject)
+        other = states.get(item["reads"]) if "reads" in item else None
+        seen = [*(known.seen if known else []), event.id, *(other.seen if other else [])]
+        heads = [key for key, _ in states.heads("line", 10.0, 3)] if item.get("heads") else []
+        state = Count(wake_at=item.get("wake_at"), line=item.get("line"), place=item.get("place"), seen=seen + heads)
+        return Decision(
+            states={event.subject: state},
+            emit=[(TIMELINE, Event(f"out:{event.id}", "x", NUMBER, b"{}", now, now))],
+            calls=[event.id] if item.get("call") else [],
+            notes=["noted"],
+        )
+
+
+class Told:
+    def __init__(self):
+        self.batches, self.notes, self.dead = [], [], []
+
+    def committed(self, processor, records, outputs, seconds, now):
+        self.batches.append(len(records))
+
+    def noted(self, processor, notes):
+        self.notes.extend(notes)
+
+    def dead_lettered(self, processor, reason):
+        self.dead.append(reason)
+
+
+class Running:
+    def __init__(self, place, perform=None):
+        self.place, self.told, self.processor = place, Told(), Counting()
+        self.runner = Runner(
+            self.processor, place.log, place.store, place.clock, self.told, foreign=lambda _: Count, perform=perform
+        )
+
+    async def start(self, owner="a"):
+        self.lease = await self.place.store.acquire("counting", SHARD, owner, 0.0)
+        self.task = asyncio.create_task(self.runner.serve(self.lease))
+
+    async def tell(self, *data, topic=INBOUND, subject="s"):
+        count = await self.place.log.end(topic, SHARD)
+        entries = [
+            (topic, Event(f"{topic}{count + n}", "t", NUMBER, orjson.dumps(one), T0, T0, one.get("subject", subject)))
+            for n, one in enumerate(data)
+        ]
+        await self.place.log.append(entries)
+        return [event.id for _, event in entries]
+
+    async def read(self):
+        await until(self._all_read)
+
+    async def _all_read(self):
+        return sum(self.told.batches) == sum([await self.place.log.end(topic, SHARD) for topic in Counting.inputs])
+
+    async def state(self, key):
+        from services.runner import decode_state
+
+        found = await self.place.store.load("counting", SHARD, [key])
+        return decode_state(Count, found[key]) if key in found else None
+
+
+async def until(true):
+    async with asyncio.timeout(SOON_S):
+        while not await true():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def running(folder, perform=None):
+    async with SqlitePlace(folder) as place:
+        run = Running(place, perform)
+        await run.start()
+        try:
+            yield run
+        finally:
+            run.task.cancel()
+            await asyncio.gather(run.task, return_exceptions=True)
+
+
+async def test_a_batch_is_decided_over_what_its_own_earlier_events_decided(tmp_path):
+    async with running(tmp_path) as run:
+        ids = await run.tell(*({"n": n} for n in range(50)))
+        await run.read()
+        assert (await run.state("s")).seen == ids
+        assert len(run.told.batches) < 50
+        assert await run.place.log.end(TIMELINE, SHARD) == 50
+
+
+async def test_batches_are_bounded(tmp_path):
+    async with running(tmp_path) as run:
+        await run.tell(*({"n": n} for n in range(BATCH_RECORDS_MAX * 2)))
+        await run.read()
+        assert max(run.told.batches) <= BATCH_RECORDS_MAX
+        assert len(run.told.notes) == BATCH_RECORDS_MAX * 2
+
+
+async def test_what_cannot_be_parsed_or_decided_is_a_dead_letter_and_stops_nobody(tmp_path):
+    async with running(tmp_path) as run:
+        await run.tell({"n": 1}, {"bad": 1}, {"poison": 1}, {"n": 2})
+        await run.read()
+        letters = await run.place.log.read(DEAD_LETTERS, SHARD, 0, 10)
+        told = [orjson.loads(record.event.data) for record in letters]
+        assert [(one["offset"], one["reason"]) for one in told] == [
+            (1, "counting: ValueError"),
+            (2, "counting: RuntimeError"),
+        ]
+        assert len((await run.state("s")).seen) == 2
+        assert run.told.dead == ["ValueError", "RuntimeError"]
+
+
+async def test_states_that_a_decider_asks_for_later_are_loaded_and_it_is_asked_again(tmp_path):
+    async with running(tmp_path) as run:
+        (first,) = await run.tell({"n": 1}, subject="a")
+        await run.read()
+        await run.tell({"reads": "a"}, subject="b")
+        await run.tell({"reads": foreign("counting", "a")}, subject="c")
+        await run.read()
+        assert (await run.state("b")).seen[1:] == [first]
+        assert (await run.state("c")).seen[1:] == [first]
+
+
+async def test_heads_show_the_line_as_committed(tmp_path):
+    async with running(tmp_path) as run:
+        await run.tell(*({"line": "line", "place": float(n), "subject": f"k{n}"} for n in range(5)))
+        await run.read()
+        await run.tell({"heads": 1})
+        await run.read()
+        assert (await run.state("s")).seen[1:] == ["k0", "k1", "k2"]
+
+
+async def test_calls_are_made_only_after_the_commit(tmp_path):
+    seen = []
+
+    async def perform(call, lease):
+        at = await run.place.store.positions("counting", SHARD)
+        seen.append((call, at[INBOUND], lease))
+
+    async with running(tmp_path, perform) as run:
+        (call,) = await run.tell({"call": 1})
+        await run.read()
+        await run.runner.drain(run.lease)
+        assert seen == [(call, 1, run.lease)]
+
+
+async def test_a_call_that_fails_does_not_stop_the_loop(tmp_path):
+    async def perform(call, lease):
+        raise RuntimeError("the network is gone")
+
+    async with running(tmp_path, perform) as run:
+        await run.tell({"call": 1})
+        await run.read()
+        await run.tell({"n": 1})
+        await run.read()
+        assert len((await run.state("s")).seen) == 2
+
+
+async def test_an_owner_that_was_overtaken_stops_at_its_next_commit(tmp_path):
+    async with running(tmp_path) as run:
+        await run.tell({"n": 1})
+        await run.read()
+        other = await run.place.store.acquire("counting", SHARD, "b", 60.0)
+        await run.tell({"n": 2})
+        with pytest.raises(Fenced):
+            async with asyncio.timeout(SOON_S):
+                await run.task
+        assert other.epoch == run.lease.epoch + 1
+        assert len((await run.state("s")).seen) == 1
+        assert await run.place.log.end(TIMELINE, SHARD) == 1
+
+
+async def test_a_new_owner_goes_on_where_the_old_one_stood(tmp_path):
+    async with running(tmp_path) as run:
+        first = await run.tell({"n": 1}, {"n": 2})
+        await run.read()
+        run.task.cancel()
+        await asyncio.gather(run.task, return_exceptions=True)
+        second = await run.tell({"n": 3})
+        await run.start("b")
+        await run.read()
+        assert (await run.state("s")).seen == first + second
+
+
+async def test_a_timer_fires_when_its_time_has_come_and_not_before(tmp_path):
+    async with running(tmp_path) as run:
+        await run.tell({"wake_at": T0 + 60})
+        await run.read()
+        assert run.processor.fired == []
+        run.place.clock.now = T0 + 60
+        await until(lambda: _has(run.processor.fired))
+        assert run.processor.fired == [("s", T0 + 60)]
+        await until(lambda: _seen(run, "fired"))
+
+
+async def test_a_timer_waits_until_everything_that_came_before_it_was_read(tmp_path):
+    """After a stop of an hour the evidence lies in `inbound`: it is read before any timer fires."""
+    async with running(tmp_path) as run:
+        await run.tell({"wake_at": T0 + 60})
+        await run.read()
+        run.task.cancel()
+        await asyncio.gather(run.task, return_exceptions=True)
+        evidence = await run.tell(*({"n": n, "subject": "other"} for n in range(1_000)))
+        await run.tell({"wake_at": None})
+        run.place.clock.now = T0 + 3600
+        await run.start("b")
+        await run.read()
+        assert (await run.state("other")).seen == evidence
+        assert run.processor.fired == []
+
+
+async def test_many_timers_fire_in_batches(tmp_path):
+    async with running(tmp_path) as run:
+        await run.tell(*({"wake_at": T0 + 1, "subject": f"k{n}"} for n in range(TIMERS_MAX + 50)))
+        await run.read()
+        run.place.clock.now = T0 + 2
+        await until(lambda: _has(run.processor.fired, TIMERS_MAX + 50))
+        assert len(set(run.processor.fired)) == TIMERS_MAX + 50
+
+
+async def _has(fired, count=1):
+    return len(fired) >= count
+
+
+async def _seen(run, what):
+    return (await run.state("s")).seen[-1] == what
