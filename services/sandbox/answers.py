@@ -56,6 +56,8 @@ PAIR_TOO_FAST = Refusal(
     "Too many messages sent from this number to the same person in a short time.",
 )
 SYNC_TWICE = Refusal(2593107, "Synchronization already requested", "Each kind of sync can be requested once.")
+SYNC_LATE = Refusal(2593108, "Synchronization window is over", "A sync can be requested within 24 hours of onboarding.")
+BAD_CODE = Refusal(100, "Invalid verification code format", "This authorization code has been used.", 36009)
 
 
 def invalid(details: str) -> Refusal:

@@ -26,15 +26,27 @@ UNSUPPORTED = {
 }
 
 
-def media_bytes(media_id: str) -> bytes:
-    """Return what a made-up media id holds: the same bytes in every run."""
-    return f"sandbox media {media_id}".encode()
+_MARKS = (b"\xff\xd8\xff\xe0", b"\0\0\0\x18ftypmp42", b"OggS", b"%PDF-1.7\n", b"RIFF\x20\0\0\0WEBP")
 
 
-def media_object(kind: str, media_id: str, caption: str | None) -> dict[str, Any]:
-    """Return the media object of a webhook; `sha256` is base64 there (Meta contract 3.4)."""
-    digest = base64.b64encode(sha256(media_bytes(media_id)).digest()).decode()
-    media: dict[str, Any] = {"mime_type": _MIME[kind], "sha256": digest, "id": media_id}
+def media_id(kind: str, dice: Dice, purpose: str, key: str) -> str:
+    """Return a made-up media id; its third digit says which kind of file it holds."""
+    return f"92{list(_MIME).index(kind)}{dice.digits(12, purpose, key)}"
+
+
+def media_file(media_id: str) -> tuple[str, bytes]:
+    """Return type and bytes of what a made-up media id holds: the same in every run, with the kind's first bytes."""
+    kind = int(media_id[2:3]) % len(_MIME) if media_id[2:3].isdecimal() else 0
+    return list(_MIME.values())[kind], _MARKS[kind] + f" sandbox media {media_id}".encode()
+
+
+def media_object(
+    kind: str, media_id: str, caption: str | None, file: tuple[str, bytes] | None = None
+) -> dict[str, Any]:
+    """Return the media object of a webhook; `sha256` is base64 there (Meta contract 3.4). `file`: if not made up."""
+    mime, data = file or (_MIME[kind], media_file(media_id)[1])
+    digest = base64.b64encode(sha256(data).digest()).decode()
+    media: dict[str, Any] = {"mime_type": mime, "sha256": digest, "id": media_id}
     if caption and kind in {"image", "video", "document"}:
         media["caption"] = caption
     if kind == "audio":
@@ -54,7 +66,7 @@ def content(kind: str, text: str, dice: Dice, key: str, target: str | None = Non
     if kind == "text":
         return {"body": text}
     if kind in _MIME:
-        return media_object(kind, "92" + dice.digits(13, "media", key), text or None)
+        return media_object(kind, media_id(kind, dice, "media", key), text or None)
     if kind == "location":
         return {"latitude": 41.3874, "longitude": 2.1686, "name": text or "Plaça de Catalunya"}
     if kind == "contacts":

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Millis = Annotated[float, msgspec.Meta(ge=0, le=3_600_000)]
+MediaTrouble = Literal[
+    "", "expired", "too_large", "endless", "slow", "cut", "redirect", "error500", "wrong_hash"
+]  # fmt: skip
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
 
@@ -57,7 +60,11 @@ class Faults(msgspec.Struct, forbid_unknown_fields=True):
     pair_burst: Count = 45
     templates_strict: bool = False  # unknown template names are refused with 132001
     history_messages: Count = 60  # what a history sync brings
+    history_declined: bool = False  # the business shares no history
+    sync_late: bool = False  # the 24 hours for a sync are over
+    on_biz_app: bool = True  # numbers are in the Business App, too
     media_missing_p: Probability = 0  # a media URL answers 404 this time
+    media_trouble: MediaTrouble = ""  # what goes wrong with every download
 
 
 def patch(faults: Faults, changes: dict[str, Any]) -> None:

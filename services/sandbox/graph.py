@@ -163,8 +163,10 @@ class Graph:
     def _message(self, send: Addressed) -> Message:
         world, wamid, content = self.meta.world, self.meta.world.wamid(), send.body[send.kind]
         if send.kind in {"image", "video", "audio", "document", "sticker"}:
-            media_id = content.get("id") or "92" + self.meta.dice.digits(13, "link", wamid)
-            content = contents.media_object(send.kind, media_id, content.get("caption"))
+            media_id = content.get("id") or contents.media_id(send.kind, self.meta.dice, "link", wamid)
+            content = contents.media_object(
+                send.kind, media_id, content.get("caption"), self.meta.uploads.get(media_id)
+            )
         elif send.kind == "reaction" and (target := world.messages.get(content["message_id"])):
             target.reactions["api"] = content.get("emoji", "")
         return Message(

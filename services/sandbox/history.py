@@ -128,7 +128,7 @@ def _who(number: Number, customer: Customer, *, from_app: bool) -> Json:
 
 
 def _late_media(meta: Meta, number: Number, customer: Customer, message: Json, *, from_app: bool) -> Update:
-    media = contents.media_object("image", "92" + meta.dice.digits(13, "late", message["id"]), None)
+    media = contents.media_object("image", contents.media_id("image", meta.dice, "late", message["id"]), None)
     array = "message_echoes" if from_app else "messages"
     value: dict[str, Any] = _value(number) | {"contacts": [wire.contact_card(customer)]}
     value[array] = [message | {"type": "image", "image": media}]

@@ -53,6 +53,7 @@ class Meta:
         self.dice = self.world.dice
         self.ledger = Ledger(config.ledger_items_max)
         self.feed = Feed()
+        self.uploads: dict[str, tuple[str, bytes]] = {}
         self.delivery = Delivery(
             config.app_secret, self.faults, self.dice, self.ledger, self.feed, url=config.webhook_url
         )
@@ -65,6 +66,11 @@ class Meta:
         self.feed.close()
         self.delivery.leave()
         self._leaving.set()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the sandbox stops."""
+        return self._leaving.is_set()
 
     async def pause(self, seconds: float) -> None:
         """Wait for this long, or until the sandbox stops."""

@@ -7,21 +7,24 @@ backend can see it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from email import message_from_bytes
-from hashlib import sha256
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.sandbox import answers, contents, wire
+from services.sandbox import answers, wire
 from services.sandbox.config import Number
 from services.sandbox.graph import Graph, answer
 from services.sandbox.history import HistoryPlan, import_history
+from services.sandbox.media import MediaDesk
 
 APP_ID = "990000000000001"
-UPLOAD_BYTES_MAX = 100 << 20  # Meta's largest document
+FIELDS = (
+    "messages", "smb_message_echoes", "history", "smb_app_state_sync", "account_update",
+    "phone_number_quality_update", "message_template_status_update", "user_preferences", "account_alerts",
+    "business_capability_update", "security",
+)  # fmt: skip
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -32,76 +35,42 @@ class Platform:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._meta = graph.meta
-        self._downloads = 0
-        self._uploads: dict[str, tuple[str, bytes]] = {}
+        self._media = MediaDesk(graph)
         self._synced: set[tuple[str, str]] = set()
+        self._codes: set[str] = set()
         self._subscribed: dict[str, str | None] = {}
 
     def routes(self) -> list[Route]:
         """Return the route table; every path begins with a Graph version, any."""
         table: list[tuple[str, str, Handler]] = [
             ("POST", "/v{version}/{node}/messages", self._graph.messages),
-            ("POST", "/v{version}/{node}/media", self._guarded(self.upload)),
+            ("POST", "/v{version}/{node}/media", self._guarded(self._media.upload)),
             ("POST", "/v{version}/{node}/smb_app_data", self._guarded(self.sync)),
             ("POST", "/v{version}/{node}/subscribed_apps", self._guarded(self.subscribe)),
             ("GET", "/v{version}/{node}/subscribed_apps", self._guarded(self.subscriptions)),
             ("DELETE", "/v{version}/{node}/subscribed_apps", self._guarded(self.unsubscribe)),
             ("GET", "/v{version}/{node}/phone_numbers", self._guarded(self.phone_numbers)),
             ("GET", "/v{version}/{node}/message_templates", self._guarded(self.templates)),
+            ("GET", "/v{version}/{node}/subscriptions", self.app_subscription),
             ("GET", "/oauth/access_token", self.access_token),
             ("GET", "/v{version}/oauth/access_token", self.access_token),
             ("GET", "/debug_token", self.debug_token),
             ("GET", "/v{version}/debug_token", self.debug_token),
-            ("GET", "/sandbox/media/{media}", self._guarded(self.download)),
+            ("GET", "/sandbox/media/{media}", self._guarded(self._media.download)),
             ("GET", "/v{version}/{node}", self._guarded(self.node)),
             ("POST", "/v{version}/{node}", self._guarded(self.configure)),
-            ("DELETE", "/v{version}/{node}", self._guarded(self.remove_media)),
+            ("DELETE", "/v{version}/{node}", self._guarded(self._media.remove)),
         ]
         return [Route(path, handler, methods=[method]) for method, path, handler in table]
-
-    async def upload(self, request: Request) -> Response:
-        """Store an uploaded file; its id lives as long as the sandbox."""
-        if request.path_params["node"] not in self._meta.world.numbers:
-            return self._graph.refuse(answers.UNKNOWN_OBJECT)
-        raw = await request.body()
-        if len(raw) > UPLOAD_BYTES_MAX:
-            return self._graph.refuse(answers.invalid("The file is too large."))
-        mime, data = _file_of(request.headers.get("content-type", ""), raw)
-        if data is None:
-            return self._graph.refuse(answers.missing("file"))
-        media = "95" + str(len(self._uploads) + 1).zfill(13)
-        self._uploads[media] = (mime, data)
-        return answer({"id": media})
 
     async def node(self, request: Request) -> Response:
         """Answer for a phone number, a WABA or a media id."""
         node = request.path_params["node"]
         if (number := self._meta.world.numbers.get(node)) is not None:
-            return answer(_phone(number) | {"is_on_biz_app": True, "platform_type": "CLOUD_API"})
+            return answer(self._phone(number))
         if self._meta.world.number_of_waba(node):
             return answer({"id": node, "name": "Sandbox", "currency": "EUR"})
-        if (found := self._media(node)) is None:
-            return self._graph.refuse(answers.UNKNOWN_OBJECT)
-        mime, data = found
-        url = f"{request.url.scheme}://{request.url.netloc}/sandbox/media/{node}"
-        digest = sha256(data).hexdigest()
-        media = {"url": url, "mime_type": mime, "sha256": digest, "file_size": len(data), "id": node}
-        return answer({"messaging_product": "whatsapp", **media})
-
-    async def download(self, request: Request) -> Response:
-        """Return the bytes of a media id."""
-        media = request.path_params["media"]
-        self._downloads += 1
-        missing = self._meta.dice.hits(self._meta.faults.media_missing_p, "media", f"{media}:{self._downloads}")
-        found = None if missing else self._media(media)
-        if found is None:
-            return Response(status_code=404)
-        return Response(found[1], media_type=found[0])
-
-    async def remove_media(self, request: Request) -> Response:
-        """Forget an upload."""
-        gone = self._uploads.pop(request.path_params["node"], None)
-        return answer({"success": True}) if gone else self._graph.refuse(answers.UNKNOWN_OBJECT)
+        return self._media.about(request, node) or self._graph.refuse(answers.UNKNOWN_OBJECT)
 
     async def configure(self, request: Request) -> Response:
         """Accept settings of a number, such as an override of its webhook."""
@@ -120,10 +89,13 @@ class Platform:
             return self._graph.refuse(answers.missing("sync_type"))
         if (number.phone_number_id, kind) in self._synced:
             return self._graph.refuse(answers.SYNC_TWICE)
+        if self._meta.faults.sync_late:
+            return self._graph.refuse(answers.SYNC_LATE)
         self._synced.add((number.phone_number_id, kind))
         if kind == "history":
-            messages = self._meta.faults.history_messages
-            import_history(self._meta, HistoryPlan(number.phone_number_id, messages))
+            faults = self._meta.faults
+            plan = HistoryPlan(number.phone_number_id, faults.history_messages, declined=faults.history_declined)
+            import_history(self._meta, plan)
         else:
             self._sync_contacts(number)
         request_id = self._meta.dice.digits(16, "sync", f"{number.phone_number_id}:{kind}")
@@ -156,7 +128,7 @@ class Platform:
         numbers = self._meta.world.number_of_waba(request.path_params["node"])
         if not numbers:
             return self._graph.refuse(answers.UNKNOWN_OBJECT)
-        return answer({"data": [_phone(number) for number in numbers]})
+        return answer({"data": [self._phone(number) for number in numbers]})
 
     async def templates(self, request: Request) -> Response:
         """List three approved templates."""
@@ -167,8 +139,20 @@ class Platform:
         listed = [{"id": str(970000000000001 + n), "name": t} | common for n, t in enumerate(answers.TEMPLATES)]
         return answer({"data": listed})
 
-    async def access_token(self, _request: Request) -> Response:
-        """Exchange any onboarding code for the sandbox's token."""
+    async def app_subscription(self, request: Request) -> Response:
+        """Tell what the app is subscribed to (Meta contract 1.6)."""
+        if request.path_params["node"] != APP_ID:
+            return self._graph.refuse(answers.UNKNOWN_OBJECT)
+        fields = [{"name": name, "version": "v26.0"} for name in FIELDS]
+        about = {"object": "whatsapp_business_account", "callback_url": self._meta.delivery.url, "active": True}
+        return answer({"data": [about | {"fields": fields}]})
+
+    async def access_token(self, request: Request) -> Response:
+        """Exchange an onboarding code for the sandbox's token; any code, once (Meta contract 5.1)."""
+        code = request.query_params.get("code", "")
+        if code in self._codes or not code:
+            return self._graph.refuse(answers.BAD_CODE)
+        self._codes.add(code)
         return answer({"access_token": self._meta.config.access_token, "token_type": "bearer"})
 
     async def debug_token(self, request: Request) -> Response:
@@ -185,29 +169,23 @@ class Platform:
 
         return guarded
 
-    def _media(self, media: str) -> tuple[str, bytes] | None:
-        if media in self._uploads:
-            return self._uploads[media]
-        if media.startswith("92") and media.isdigit():
-            return "application/octet-stream", contents.media_bytes(media)
-        return None
+    def _phone(self, number: Number) -> dict[str, object]:
+        return {
+            "id": number.phone_number_id,
+            "display_phone_number": "+" + number.display,
+            "verified_name": number.name,
+            "quality_rating": "GREEN",
+            "status": "CONNECTED",
+            "throughput": {"level": "STANDARD"},
+            "health_status": {"can_send_message": "AVAILABLE"},
+            "is_on_biz_app": self._meta.faults.on_biz_app,
+            "platform_type": "CLOUD_API",
+        }
 
     def _sync_contacts(self, number: Number) -> None:
         at_s = int(self._meta.clock())
         for customer in list(self._meta.world.customers.values()):
             self._meta.delivery.push(wire.app_contact(number, customer, "add", at_s))
-
-
-def _phone(number: Number) -> dict[str, object]:
-    return {
-        "id": number.phone_number_id,
-        "display_phone_number": "+" + number.display,
-        "verified_name": number.name,
-        "quality_rating": "GREEN",
-        "status": "CONNECTED",
-        "throughput": {"level": "STANDARD"},
-        "health_status": {"can_send_message": "AVAILABLE"},
-    }
 
 
 def _json(raw: bytes) -> dict[str, str]:
@@ -216,13 +194,3 @@ def _json(raw: bytes) -> dict[str, str]:
     except orjson.JSONDecodeError:
         return {}
     return body if isinstance(body, dict) else {}
-
-
-def _file_of(content_type: str, raw: bytes) -> tuple[str, bytes | None]:
-    """Return type and bytes of the part named `file` of a multipart body."""
-    form = message_from_bytes(b"Content-Type: " + content_type.encode("latin-1") + b"\r\n\r\n" + raw)
-    for part in form.walk():
-        if part.get_param("name", header="content-disposition") == "file":
-            data = part.get_payload(decode=True)
-            return part.get_content_type(), data if isinstance(data, bytes) else None
-    return "", None

@@ -1,0 +1,59 @@
+"""The media store on a local folder: a file appears whole, by a rename, and is durable before it is told of."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from services.media_store import CHUNK_BYTES, INCOMING_NAME, make_incoming, reference
+
+
+class MediaFolder:
+    """Implements `MediaStore` on a folder. The unfinished files lie in it, so that a rename stays on one disk."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._incoming = make_incoming(root / INCOMING_NAME)
+
+    @property
+    def incoming(self) -> Path:
+        """See `MediaStore.incoming`."""
+        return self._incoming
+
+    async def keep(self, file: Path, sha256: str) -> str:
+        """See `MediaStore.keep`."""
+        ref = reference(sha256)
+        await asyncio.to_thread(_move, file, self._root / ref)
+        return ref
+
+    async def read(self, ref: str) -> AsyncIterator[bytes]:
+        """See `MediaStore.read`."""
+        file = await asyncio.to_thread((self._root / ref).open, "rb")
+        try:
+            while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+                yield chunk
+        finally:
+            file.close()
+
+    async def remove(self, ref: str) -> None:
+        """See `MediaStore.remove`."""
+        await asyncio.to_thread((self._root / ref).unlink, missing_ok=True)
+
+
+def _move(file: Path, to: Path) -> None:
+    to.parent.mkdir(exist_ok=True)
+    if to.exists():
+        file.unlink()
+    else:
+        _sync(file)
+        file.replace(to)
+    _sync(to.parent)
+    _sync(to.parent.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
