@@ -1,0 +1,93 @@
+"""The cluster edition: Kafka as the log, Postgres as the store, an outbox between them, leases of seconds."""
+
+import asyncio
+import os
+import secrets
+import socket
+from contextlib import AsyncExitStack
+
+from echo_sync.conversations import Conversations
+from echo_sync.messages import Messages
+from schemas.ports import Lease, LogUnavailable
+from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES
+from sender.delivery import Delivery
+from services import kafka_topics
+from services.edition import Edition, Holds, Work
+from services.kafka_client import Kafka, Writer, kafka_of
+from services.log_kafka import KafkaLog
+from services.outbox import Outbox
+from services.postgres import Postgres
+from services.settings import Settings, SettingsError
+from services.store_postgres import PostgresStore
+
+LEASE_TTL_S = 7.0
+"""Long enough to open a connection and write a request within it (`services.sending`), short enough that the shards of
+a process that died are at work again within ten seconds."""
+FLUSH_S = 1.0
+"""What a shard that is given back gets to publish what it has committed; the next owner publishes the rest."""
+
+
+async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
+    """Connect to both and check the topics. Raises SettingsError with what is wrong and what to do."""
+    kafka = kafka_of(settings)
+    try:
+        await _check_topics(kafka, settings.partitions)
+        database = Postgres(settings.database_url.get_secret_value() if settings.database_url else "")
+        stack.push_async_callback(database.close)
+        await database.start()
+        log = KafkaLog(kafka, settings.partitions, groups_of(settings.topic_prefix))
+        stack.push_async_callback(log.close)
+        await log.start()
+    except LogUnavailable as problem:
+        raise SettingsError(f"The cluster cannot be used: {problem}.") from None
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    store = PostgresStore(database, settings.partitions)
+    writer = Writer(kafka)
+    stack.push_async_callback(writer.close)
+    owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(3)}"
+    return Edition("cluster", log, store, owner, LEASE_TTL_S, None, _Publishing(store, kafka, writer, log).around)
+
+
+def groups_of(prefix: str) -> dict[tuple[str, ...], str]:
+    """The consumer group under which lag tools find each processor's positions."""
+    inputs = {MESSAGES: Messages.inputs, CONVERSATIONS: Conversations.inputs, DELIVERY: Delivery.inputs}
+    return {topics: f"{prefix}.{processor}" for processor, topics in inputs.items()}
+
+
+async def _check_topics(kafka: Kafka, partitions: int) -> None:
+    wrong = await kafka_topics.problems(kafka, partitions)
+    if wrong:
+        raise SettingsError(" ".join(wrong))
+
+
+def _nobody_yet(lease: Lease, for_s: float) -> bool:
+    return False
+
+
+class _Publishing:
+    """Puts an outbox beside the work of every shard."""
+
+    def __init__(self, store: PostgresStore, kafka: Kafka, writer: Writer, log: KafkaLog) -> None:
+        self._holds: Holds = _nobody_yet
+        self._outbox = Outbox(store, kafka, writer, log, lambda lease, for_s: self._holds(lease, for_s))
+        store.told = self._outbox.told
+
+    def around(self, work: Work, holds: Holds) -> Work:
+        """The work of a shard with its publishing; when one of them ends, so does the other."""
+        self._holds = holds
+
+        async def both(lease: Lease) -> None:
+            publishing = asyncio.create_task(self._outbox.serve(lease))
+            working = asyncio.ensure_future(work(lease))
+            try:
+                done, _ = await asyncio.wait([publishing, working], return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                working.cancel()
+                await asyncio.wait([working])
+                await self._outbox.flush(lease, FLUSH_S)
+                publishing.cancel()
+                await asyncio.wait([publishing])
+
+        return both

@@ -1,0 +1,57 @@
+"""The two editions of one program: what the log and the store stand on. Everything else is the same code.
+
+The cluster's modules are imported only when the cluster is used.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from schemas.ports import EventLog, Lease, Store
+from services.log_sqlite import SqliteLog
+from services.settings import Settings, SettingsError
+from services.sqlite_file import SqliteFile
+from services.store_sqlite import SqliteStore
+
+FILE_NAME = "coexist.db"
+LEASE_TTL_S = 3600.0
+"""Embedded: the file's lock says who owns it, so a lease need not be renewed often."""
+OWNER = "embedded"
+
+Clock = Callable[[], float]
+Work = Callable[[Lease], Awaitable[None]]
+Holds = Callable[[Lease, float], bool]
+
+
+@dataclass(slots=True)
+class Edition:
+    """A log, a store, and how shards are owned. `around` adds to a shard's work what the edition needs beside it."""
+
+    name: str
+    log: EventLog
+    store: Store
+    owner: str = OWNER
+    lease_ttl_s: float = LEASE_TTL_S
+    file: SqliteFile | None = None
+    around: Callable[[Work, Holds], Work] = field(default=lambda work, _: work)
+
+
+async def open_edition(settings: Settings, clock: Clock, stack: AsyncExitStack, vfs: str = "") -> Edition:
+    """Open the edition that the settings name. Raises SettingsError when they name half of one."""
+    kafka, database = settings.kafka_bootstrap_servers, settings.database_url
+    if not kafka and database is None:
+        file = SqliteFile(settings.data_dir / FILE_NAME, vfs)
+        stack.push_async_callback(file.close)
+        log = SqliteLog(file, settings.partitions, clock)
+        return Edition("embedded", log, SqliteStore(file, log, clock), file=file)
+    if not kafka:
+        raise SettingsError("COEXIST_DATABASE_URL is set, so COEXIST_KAFKA_BOOTSTRAP_SERVERS must be set as well.")
+    if database is None or not database.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise SettingsError(
+            "COEXIST_KAFKA_BOOTSTRAP_SERVERS is set, so COEXIST_DATABASE_URL must be postgresql://user:password@host/name."
+        )
+    try:
+        from services.cluster import open_cluster  # noqa: PLC0415 - needs the extras kafka and postgres
+    except ModuleNotFoundError as problem:
+        raise SettingsError(f"{problem.name} is not installed. pip install 'coexist[kafka,postgres]'.") from None
+    return await open_cluster(settings, stack)

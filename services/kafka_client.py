@@ -1,0 +1,328 @@
+"""Connections to Apache Kafka: the options every client shares, a producer that heals, and a stop that never hangs.
+
+aiokafka waits for a lost broker without end: an idempotent batch never expires, `stop()` and `commit()` hang. So every
+await here has a deadline of ours, and a client that does not answer is taken apart instead of being asked to close.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from schemas import topics
+from schemas.ports import LogUnavailable
+from services.settings import Settings
+
+CONFIRM_S = 3.0
+"""What Kafka gets to confirm a record (reliability 2.2)."""
+CONNECT_S = 3.0
+DISPOSE_S = 2.0
+WEDGED_S = 30.0
+"""A producer that has confirmed nothing for so long is replaced: what it held is repeated by its caller anyway."""
+REQUEST_MS = 5_000
+"""After it a request counts as lost and the leader is looked up anew, so that a frozen broker is left in time."""
+RETRY_BACKOFF_MS = 50
+METADATA_AGE_MS = 60_000
+PRODUCE_BATCH_BYTES_MAX = 256 * 1024
+"""aiokafka keeps one batch per partition in flight: 16 kB, its default, costs half the throughput."""
+UNCONFIRMED_BYTES_MAX = 64 * 1024 * 1024
+"""What may wait for confirmation in one producer; beyond it, appends are refused at once."""
+RECORD_OVERHEAD_BYTES = 256
+
+log = structlog.get_logger()
+Headers = Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A record on its way: key, value and headers, as Kafka has them."""
+
+    key: bytes
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return (
+            RECORD_OVERHEAD_BYTES
+            + len(self.key)
+            + len(self.value or b"")
+            + sum(len(name) + len(value) for name, value in self.headers)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """Where Kafka is, how to speak to it, and what stands before every topic's name."""
+
+    options: dict[str, Any]
+    prefix: str
+
+    def topic(self, name: str) -> str:
+        """The topic's name on Kafka."""
+        return f"{self.prefix}.{name}"
+
+    def name(self, topic: str) -> str:
+        """The topic's name without the prefix."""
+        return topic.removeprefix(f"{self.prefix}.")
+
+
+def kafka_of(settings: Settings) -> Kafka:
+    """The connection that the settings describe. Reads certificates; connects to nothing."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap_servers,
+        "security_protocol": settings.kafka_security_protocol,
+        "request_timeout_ms": REQUEST_MS,
+        "retry_backoff_ms": RETRY_BACKOFF_MS,
+        "metadata_max_age_ms": METADATA_AGE_MS,
+    }
+    if "SSL" in settings.kafka_security_protocol:
+        options["ssl_context"] = _ssl_context(settings)
+    if "SASL" in settings.kafka_security_protocol:
+        options["sasl_mechanism"] = settings.kafka_sasl_mechanism
+        options["sasl_plain_username"] = settings.kafka_sasl_username
+        password = settings.kafka_sasl_password
+        options["sasl_plain_password"] = password.get_secret_value() if password else ""
+    return Kafka(options, settings.topic_prefix)
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
+    if settings.kafka_ssl_certfile:
+        password = settings.kafka_ssl_password
+        context.load_cert_chain(
+            settings.kafka_ssl_certfile,
+            settings.kafka_ssl_keyfile or None,
+            password.get_secret_value() if password else None,
+        )
+    return context
+
+
+class Writer:
+    """An idempotent producer with `acks=all` that is replaced when it breaks. Safe to share between tasks.
+
+    What is handed to it and not confirmed in time may still become durable: its callers know their own repeats.
+    """
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+        self._unconfirmed: dict[asyncio.Future[Any], tuple[float, int]] = {}
+        self._unconfirmed_bytes = 0
+        self._disposing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def start(self) -> None:
+        """Connect. Raises LogUnavailable."""
+        async with _deadline(CONNECT_S):
+            await self._ready()
+
+    async def close(self) -> None:
+        """Let go of the connections. Never raises, never hangs."""
+        self._closed = True
+        if self._producer is not None:
+            self._replace(self._producer)
+        while self._disposing:
+            await asyncio.wait(self._disposing)
+
+    def oldest_s(self) -> float:
+        """How long the oldest unconfirmed record has been waiting."""
+        first = next(iter(self._unconfirmed.values()), None)
+        return 0.0 if first is None else monotonic() - first[0]
+
+    async def append(self, lines: Sequence[tuple[str, int, Line]]) -> None:
+        """Append each line to its topic (by its name on Kafka) and partition; return once all are durable.
+
+        Raises LogUnavailable at once while older records are unconfirmed for too long, and after CONFIRM_S.
+        """
+        self._refuse_when_stalled()
+        producer: AIOKafkaProducer | None = None
+        try:
+            async with _deadline(CONFIRM_S):
+                producer = await self._ready()
+                sent = [await self._send(producer, *line) for line in lines]
+                await asyncio.wait(sent)
+        except KafkaError as problem:
+            raise self._broken(producer, problem) from None
+        for future in sent:
+            if (failure := future.exception()) is not None:
+                raise self._broken(producer, failure)
+
+    async def append_batch(self, topic: str, partition: int, lines: Sequence[Line]) -> int:
+        """Append lines as one record batch: all or none. Returns how many it took.
+
+        It takes at least one and at most what fits into PRODUCE_BATCH_BYTES_MAX. Raises LogUnavailable; then the
+        producer is taken apart, so that what is unresolved cannot come later than what is already on its way.
+        """
+        producer: AIOKafkaProducer | None = None
+        try:
+            async with _deadline(CONFIRM_S):
+                producer = await self._ready()
+                batch = producer.create_batch()
+                count = 0
+                for line in lines:
+                    added = batch.append(key=line.key, value=line.value, timestamp=None, headers=list(line.headers))
+                    if added is None:
+                        break
+                    count += 1
+                future = await producer.send_batch(batch, topic, partition=partition)
+                future.add_done_callback(_seen)
+                await asyncio.shield(future)
+        except KafkaError as problem:
+            raise self._broken(producer, problem) from None
+        except LogUnavailable as problem:
+            raise self._broken(producer, problem) from None
+        return count
+
+    # --- the producer
+
+    async def _ready(self) -> AIOKafkaProducer:
+        if self._producer is not None:
+            return self._producer
+        async with self._starting:
+            if self._producer is None:
+                if self._closed:
+                    raise LogUnavailable("the producer has stopped")
+                self._producer = await self._connect()
+        return self._producer
+
+    async def _connect(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            **self._kafka.options,
+            enable_idempotence=True,
+            acks="all",
+            max_batch_size=PRODUCE_BATCH_BYTES_MAX,
+            max_request_size=topics.RECORD_BYTES_MAX,
+        )
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await producer.start()
+        except BaseException as problem:
+            self._dispose(producer)
+            if isinstance(problem, KafkaError | OSError | TimeoutError):
+                raise LogUnavailable(f"Kafka cannot be reached: {type(problem).__name__}") from None
+            raise
+        return producer
+
+    async def _send(self, producer: AIOKafkaProducer, topic: str, partition: int, line: Line) -> asyncio.Future[Any]:
+        future = await producer.send(topic, line.value, line.key, partition, headers=list(line.headers))
+        size = line.size
+        self._unconfirmed[future] = (monotonic(), size)
+        self._unconfirmed_bytes += size
+        future.add_done_callback(self._confirmed)
+        return future  # type: ignore[no-any-return]
+
+    def _confirmed(self, future: asyncio.Future[Any]) -> None:
+        entry = self._unconfirmed.pop(future, None)
+        if entry is not None:
+            self._unconfirmed_bytes -= entry[1]
+        _seen(future)
+
+    def _refuse_when_stalled(self) -> None:
+        waited_s = self.oldest_s()
+        if waited_s > WEDGED_S and self._producer is not None:
+            self._replace(self._producer)
+        elif waited_s > CONFIRM_S:
+            raise LogUnavailable("Kafka has not confirmed older records in time")
+        if self._unconfirmed_bytes > UNCONFIRMED_BYTES_MAX:
+            raise LogUnavailable("too much is waiting to be confirmed by Kafka")
+
+    def _broken(self, producer: AIOKafkaProducer | None, problem: BaseException) -> LogUnavailable:
+        if producer is not None:
+            self._replace(producer)
+        return LogUnavailable(f"Kafka did not confirm: {type(problem).__name__}")
+
+    def _replace(self, producer: AIOKafkaProducer) -> None:
+        if self._producer is producer:
+            self._producer = None
+            self._unconfirmed.clear()
+            self._unconfirmed_bytes = 0
+            self._dispose(producer)
+
+    def _dispose(self, producer: AIOKafkaProducer) -> None:
+        task = asyncio.create_task(dismantle_producer(producer))
+        self._disposing.add(task)
+        task.add_done_callback(self._disposing.discard)
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    """Take note of how it ended: nobody may be waiting for it any more."""
+    if not future.cancelled():
+        future.exception()
+
+
+@asynccontextmanager
+async def _deadline(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise LogUnavailable("Kafka did not confirm in time") from None
+
+
+async def dismantle_producer(producer: AIOKafkaProducer) -> None:
+    """Make sure that the producer sends nothing more, and close its sockets. Never raises, never hangs."""
+    producer._closed = True  # noqa: SLF001 - its own stop() waits for a dead broker without end
+    sender = producer._sender.sender_task  # noqa: SLF001
+    if sender is not None:
+        sender.cancel()
+    await bounded(producer.client.close(), DISPOSE_S)
+    if sender is not None:
+        await bounded(asyncio.wait([sender]), DISPOSE_S)
+
+
+async def bounded(work: Awaitable[Any], seconds: float) -> None:
+    """Wait for `work` no longer than this, in a task of its own: what it raises, even a cancellation, ends there."""
+    task = asyncio.ensure_future(work)
+    await asyncio.wait([task], timeout=seconds)
+    if not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=seconds)
+    if task.done() and not task.cancelled() and (problem := task.exception()) is not None:
+        log.debug("kafka_close_failed", error=type(problem).__name__)
+
+
+Ask = Callable[[set[Any]], Awaitable[dict[Any, int]]]
+
+
+class Asked:
+    """Answers many who ask at once with one request; nobody gets an answer that was under way when they asked."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._waiting: deque[tuple[Any, asyncio.Future[int]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def get(self, wanted: Sequence[Any]) -> dict[Any, int]:
+        """The answers for `wanted`. Raises what the request raised."""
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[int]] = [loop.create_future() for _ in wanted]
+        self._waiting.extend(zip(wanted, futures, strict=True))
+        if self._task is None or self._task.done():
+            self._task = loop.create_task(self._run())
+        return dict(zip(wanted, await asyncio.gather(*futures), strict=True))
+
+    async def _run(self) -> None:
+        while self._waiting:
+            taken = list(self._waiting)
+            self._waiting.clear()
+            try:
+                found = await self._ask({wanted for wanted, _ in taken})
+            except Exception as problem:  # noqa: BLE001 - handed to those who asked
+                for _, future in taken:
+                    if not future.done():
+                        future.set_exception(problem)
+            else:
+                for wanted, future in taken:
+                    if not future.done():
+                        future.set_result(found[wanted])

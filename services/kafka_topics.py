@@ -1,0 +1,116 @@
+"""The topics as Kafka must have them: partitions, replicas, retention, compaction. Makes what is missing, tells what is
+wrong, changes nothing that exists: a topic's partitions are fixed for the life of an installation.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, for_code
+
+from schemas.ports import LogUnavailable
+from schemas.topics import RECORD_BYTES_MAX, TOPICS, Topic
+from services.kafka_client import Kafka, bounded
+
+REPLICAS = 3
+"""Where there are as many brokers: two must have a record before it is acknowledged, and one may be away."""
+ADMIN_S = 30.0
+CREATE_MS = 20_000
+TOPIC_EXISTS = 36
+CLOSE_S = 2.0
+
+
+def configuration(topic: Topic, replicas: int) -> dict[str, str]:
+    """The settings of a topic that we rely on."""
+    found = {
+        "min.insync.replicas": str(2 if replicas >= REPLICAS else 1),
+        "max.message.bytes": str(RECORD_BYTES_MAX),
+        "unclean.leader.election.enable": "false",
+    }
+    if topic.retention_s is None:
+        return found | {"cleanup.policy": "compact"}
+    return found | {"cleanup.policy": "delete", "retention.ms": str(topic.retention_s * 1000), "retention.bytes": "-1"}
+
+
+async def create(kafka: Kafka, partitions: int) -> list[str]:
+    """Make the topics that are missing and return their names. Raises LogUnavailable."""
+    async with _admin(kafka) as admin:
+        replicas = min(REPLICAS, len((await admin.describe_cluster())["brokers"]))
+        there = set(await admin.list_topics())
+        missing = [topic for topic in TOPICS.values() if kafka.topic(topic.name) not in there]
+        if not missing:
+            return []
+        wanted = [
+            NewTopic(kafka.topic(topic.name), partitions, replicas, topic_configs=configuration(topic, replicas))
+            for topic in missing
+        ]
+        answer = await admin.create_topics(wanted, timeout_ms=CREATE_MS)
+        for _, code, *_ in answer.topic_errors:
+            if code not in (0, TOPIC_EXISTS):
+                raise LogUnavailable(f"Kafka refused to create a topic: {for_code(code).__name__}")
+        return [kafka.topic(topic.name) for topic in missing]
+
+
+async def problems(kafka: Kafka, partitions: int) -> list[str]:
+    """What is wrong with the topics, each as one sentence with its remedy; nothing when all is well.
+
+    Raises LogUnavailable.
+    """
+    async with _admin(kafka) as admin:
+        names = [kafka.topic(name) for name in TOPICS]
+        found = {one["topic"]: one for one in await admin.describe_topics()}
+        missing = [name for name in names if name not in found]
+        if missing:
+            return [f"{', '.join(missing)} missing on Kafka. Run `coexist topics create`."]
+        wrong = []
+        seen = await _configurations(admin, names)
+        for topic in TOPICS.values():
+            name = kafka.topic(topic.name)
+            wrong += _wrong(name, topic, found[name], seen[name], partitions)
+        return wrong
+
+
+def _wrong(name: str, topic: Topic, found: dict[str, Any], seen: dict[str, str], partitions: int) -> list[str]:
+    count = len(found["partitions"])
+    if count != partitions:
+        fixed = f"Set it to {count}; it is fixed for the life of an installation."
+        return [f"{name} has {count} partitions, and COEXIST_PARTITIONS is {partitions}. {fixed}"]
+    replicas = min(len(partition["replicas"]) for partition in found["partitions"])
+    wrong = []
+    for key, wanted in configuration(topic, replicas).items():
+        value = seen.get(key, "")
+        if not _good_enough(key, value, wanted):
+            wrong.append(f"{name} has {key}={value}, and should have {wanted}. Change it with kafka-configs.sh.")
+    return wrong
+
+
+def _good_enough(key: str, value: str, wanted: str) -> bool:
+    """Longer retention and larger records than we need are an operator's choice."""
+    if key in ("retention.ms", "max.message.bytes", "min.insync.replicas"):
+        return value == "-1" or (value.isdecimal() and int(value) >= int(wanted))
+    return value == wanted or (key == "retention.bytes" and value == "")
+
+
+async def _configurations(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    return {
+        resource[3]: {entry[0]: entry[1] or "" for entry in resource[4]}
+        for answer in answers
+        for resource in answer.resources
+    }
+
+
+@asynccontextmanager
+async def _admin(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**kafka.options)
+    try:
+        async with asyncio.timeout(ADMIN_S):
+            await admin.start()
+            yield admin
+    except (KafkaError, OSError, TimeoutError) as problem:
+        raise LogUnavailable(f"Kafka did not answer: {type(problem).__name__}") from None
+    finally:
+        await bounded(admin.close(), CLOSE_S)
