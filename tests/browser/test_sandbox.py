@@ -1,0 +1,88 @@
+"""The sandbox's page beside the service's timeline, as `coexist demo` shows it, in a real browser."""
+
+import statistics
+import time
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.rig import DESK, PHONE, fits, keep_picture, measured, watched
+
+pytestmark = pytest.mark.browser
+
+SEEN_S_MAX = 0.5
+TIMES = 5
+
+
+def open_sandbox(page):
+    page.goto("/sandbox")
+    expect(page.locator("#live")).to_have_attribute("data-live", "true")
+    expect(page.locator("#absent")).to_be_hidden()
+    return page.locator("#timeline-rows li")
+
+
+@pytest.mark.parametrize("side", ["customer", "app"])
+def test_what_is_typed_on_a_phone_stands_on_the_timeline_within_half_a_second(browser, world, side):
+    with watched(browser, world.url, **DESK) as page:
+        rows = open_sandbox(page)
+        took = []
+        for n in range(TIMES):
+            text = f"{side} says {n}"
+            page.locator(f"#{side}-text").fill(text)
+            started = time.monotonic()
+            page.keyboard.press("Enter")
+            expect(rows.filter(has_text=text)).to_have_count(1)
+            took.append(time.monotonic() - started)
+        expect(rows.last.locator(".origin")).to_contain_text("customer" if side == "customer" else "app")
+        expect(page.locator("#customer-chat")).to_contain_text(f"{side} says 0")
+        expect(page.locator("#app-chat")).to_contain_text(f"{side} says 0")
+        keep_picture(page, f"sandbox-{side}")
+        measured(f"typed by the {side} to seen, s: {[round(one, 3) for one in took]}")
+        assert statistics.median(took) < SEEN_S_MAX
+
+
+def test_a_person_in_the_app_silences_the_bot_and_the_page_says_so(browser, world):
+    with watched(browser, world.url, **DESK) as page:
+        open_sandbox(page)
+        page.locator("#customer-text").fill("hola?")
+        page.keyboard.press("Enter")
+        page.locator("#app-text").fill("ara vinc")
+        page.keyboard.press("Enter")
+        expect(page.locator("#owner")).to_contain_text("A person answers in the app. Bot paused")
+
+
+def test_a_message_delivered_twice_stands_on_the_timeline_once(browser, world):
+    with watched(browser, world.url, **DESK) as page:
+        rows = open_sandbox(page)
+        page.get_by_role("button", name="deliver twice").click()
+        page.locator("#customer-text").fill("only once")
+        page.keyboard.press("Enter")
+        expect(rows.filter(has_text="only once")).to_have_count(1)
+        page.locator("#customer-text").fill("the next one")
+        page.keyboard.press("Enter")
+        expect(rows.filter(has_text="the next one")).to_have_count(1)
+        expect(rows.filter(has_text="only once")).to_have_count(1)
+
+
+def test_it_fits_a_phone_shows_the_timeline_first_and_speaks_three_languages(browser, world):
+    with watched(browser, world.url, **PHONE) as page:
+        open_sandbox(page)
+        expect(page.locator("#timeline")).to_be_visible()
+        expect(page.locator("#customer")).to_be_hidden()
+        assert fits(page)
+        keep_picture(page, "sandbox-375")
+        for language, tab in (("es", "Cliente"), ("ca", "Client")):
+            page.locator("#language").select_option(language)
+            expect(page.locator("[data-pane=customer]")).to_have_text(tab)
+            assert fits(page)
+
+
+def test_the_keys_lead_to_each_pane(browser, world):
+    with watched(browser, world.url, **DESK) as page:
+        open_sandbox(page)
+        for key, focused in (("1", "#customer-text"), ("3", "#app-text"), ("2", "#timeline .scroll")):
+            page.keyboard.press("Escape")
+            page.keyboard.press(key)
+            expect(page.locator(focused)).to_be_focused()
+        page.keyboard.press("?")
+        expect(page.locator("#help")).to_be_visible()
