@@ -19,16 +19,16 @@ class AdminClient:
     """Finds the admin listener by COEXIST_ADMIN_URL or DATA_DIR/admin.json and calls it."""
 
     def __init__(self, settings: Settings) -> None:
-        self._url = settings.admin_url or _address(settings)
+        self.url = settings.admin_url or _address(settings)
         token = settings.admin_token
-        self._headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token is not None else {}
+        self.headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token is not None else {}
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The answer's JSON. Raises click.ClickException with the problem and its fix; exit 3 when nobody answers."""
         try:
-            response = httpx.request(method, self._url + path, json=body, headers=self._headers, timeout=30)
+            response = httpx.request(method, self.url + path, json=body, headers=self.headers, timeout=30)
         except httpx.HTTPError:
-            raise unreachable(f"Coexist did not answer at {self._url}. Start it with `coexist run`.") from None
+            raise unreachable(f"Coexist did not answer at {self.url}. Start it with `coexist run`.") from None
         answer = orjson.loads(response.content) if response.content else {}
         if response.status_code >= 400:
             raise click.ClickException(f"{answer.get('title', response.status_code)}. {answer.get('fix', '')}".strip())
@@ -40,14 +40,16 @@ class AdminClient:
             data = orjson.loads(content)
         except orjson.JSONDecodeError as problem:
             raise click.UsageError(f"The file is not JSON: {problem}.") from None
-        message = data.pop("message", {})
+        message = data.pop("message", {}) if isinstance(data, dict) else None
+        if not isinstance(message, dict):
+            raise click.UsageError("The file must hold the data of send.requested: an object with a `message`.")
         return str(self.call("POST", "/v1/messages", {**message, **data})["command_id"])
 
     def outcomes(self, command_id: str, wait_s: float) -> Iterator[str]:
         """The steps of a command as they come, until a final one or until the time is over."""
         shown, end = 0, time.monotonic() + wait_s
         while time.monotonic() < end:
-            response = httpx.get(f"{self._url}/v1/sends/{command_id}", headers=self._headers, timeout=30)
+            response = httpx.get(f"{self.url}/v1/sends/{command_id}", headers=self.headers, timeout=30)
             story: dict[str, Any] = (
                 orjson.loads(response.content) if response.status_code == 200 else {"story": [], "state": ""}
             )

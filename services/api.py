@@ -5,18 +5,23 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
+import structlog
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from services import api_conversations, api_sandbox, api_sends, api_topics
+from services import api_console, api_conversations, api_media, api_numbers, api_sandbox, api_sends, api_topics
 from services.dead_letters import VERSION
 from services.running import App
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 """Probes come from the node, not from loopback, and carry no token."""
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+
+log = structlog.get_logger()
 
 
 def problem(status: int, title: str, fix: str) -> JSONResponse:
@@ -30,11 +35,16 @@ def create_admin_app(app: App) -> FastAPI:
     api = FastAPI(title="Coexist", version=VERSION, docs_url=None, redoc_url=None)
     api.middleware("http")(_guard(app))
     api.exception_handler(StarletteHTTPException)(_plainly)
+    api.exception_handler(RequestValidationError)(_wrong)
+    api.exception_handler(Exception)(_unforeseen)
     _add_health(api, app)
     api_sends.add(api, app)
+    api_numbers.add(api, app)
+    api_media.add(api, app)
     api_conversations.add(api, app)
     api_topics.add(api, app)
     api_sandbox.add(api, app)
+    api_console.add(api, app)
     return api
 
 
@@ -43,7 +53,10 @@ def _guard(app: App) -> Callable[[Request, Callable[[Request], Awaitable[Respons
     expected = f"Bearer {token.get_secret_value()}".encode() if token is not None else None
 
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        if expected is not None and request.scope["path"] not in OPEN_PATHS:
+        path = request.scope["path"]
+        if expected is None and path not in OPEN_PATHS and request.url.hostname not in LOOPBACK_NAMES:
+            return problem(421, "not a name of this machine", "Use 127.0.0.1 or localhost, or set COEXIST_ADMIN_TOKEN.")
+        if expected is not None and path not in OPEN_PATHS and not api_console.is_page(path):
             given = request.headers.get("authorization", "").encode()
             if not hmac.compare_digest(given, expected):
                 return problem(401, "no valid token", "Send `Authorization: Bearer …` with COEXIST_ADMIN_TOKEN.")
@@ -66,6 +79,18 @@ async def _plainly(_: Request, error: Exception) -> Response:
     if isinstance(detail, dict):
         return problem(error.status_code, str(detail.get("title")), str(detail.get("fix")))
     return problem(error.status_code, str(detail), "See /openapi.json for what there is.")
+
+
+async def _wrong(_: Request, error: Exception) -> Response:
+    """A parameter or a body of the wrong form: which one, and never what stood in it."""
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
+    place = ".".join(str(part) for part in first.get("loc", ())[1:]) or "body"
+    return problem(422, f"{place}: {first.get('msg', 'wrong')}", "See /openapi.json for its form, and send it again.")
+
+
+async def _unforeseen(_: Request, error: Exception) -> Response:
+    log.error("request_failed", error=type(error).__name__)
+    return problem(500, "this did not work", "It is a defect; the log of the service names the kind of error.")
 
 
 def _add_health(api: FastAPI, app: App) -> None:

@@ -9,10 +9,11 @@ from fastapi.responses import JSONResponse
 
 from echo_sync.message import Message, added_data
 from schemas.instants import rfc3339
-from schemas.ports import Event
+from schemas.ports import NOWHERE, Event
 from schemas.states import CONVERSATIONS, MESSAGES, Conversation, conversation_key
 from schemas.topics import OUTBOUND, partition_of
 from services.api_sends import FAR, find, write
+from services.console.conversations import page, search
 from services.runner import decode_state
 from services.running import App
 
@@ -26,11 +27,15 @@ def add(api: FastAPI, app: App) -> None:
     """Add the routes."""
 
     @api.get("/v1/conversations")
-    async def get_conversations(number: str, limit: Limit = 100) -> JSONResponse:
-        """The conversations of a number, the latest first."""
-        shard = partition_of(number, app.log.partitions)
-        found = await app.store.heads(CONVERSATIONS, shard, number, FAR, limit)
-        return JSONResponse({"conversations": [view(decode_state(Conversation, value)) for _, value in found]})
+    async def get_conversations(number: str, limit: Limit = 100, after: float = NOWHERE, q: str = "") -> JSONResponse:
+        """The conversations of a number, the latest first. `after`: the `after` of the page before, while there is one.
+
+        `q` searches instead: a conversation id, a phone, a user id, or a part of a name.
+        """
+        if q.strip():
+            return JSONResponse({"conversations": [view(state) for state in await search(app, number, q, limit)]})
+        found = await page(app, number, limit, after)
+        return JSONResponse({"conversations": [view(state) for state in found.conversations], "after": found.after})
 
     @api.get("/v1/conversations/{conversation_id}")
     async def get_conversation(conversation_id: str) -> JSONResponse:
@@ -79,7 +84,10 @@ def _shown(message: Message) -> dict[str, Any]:
     shown: dict[str, Any] = orjson.loads(orjson.dumps(added_data(message)))
     if message.edit_id:
         shown |= {"content": orjson.loads(message.edit_content or b"{}"), "edited_at": rfc3339(message.edit_at)}
+    if message.media:
+        shown["media"] = orjson.loads(message.media)
     if message.revoked_at:
+        shown.pop("media", None)
         shown |= {"content": {}, "revoked_at": rfc3339(message.revoked_at)}
     if message.current:
         shown["status"] = message.current

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import RedirectResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
 from services.running import App
 from services.sandbox.assets import PAGE_HEADERS, page_file
@@ -22,12 +22,6 @@ def add(api: FastAPI, app: App) -> None:
         if not app.sandbox_url:
             raise HTTPException(404, {"title": "no sandbox here", "fix": "Start `coexist demo`."})
         return app.sandbox_url
-
-    @api.get("/", include_in_schema=False)
-    async def home() -> Response:
-        if app.sandbox_url:
-            return RedirectResponse("/sandbox", 307)
-        return Response("Coexist runs. See /readyz, /metrics, /openapi.json.\n", media_type="text/plain")
 
     @api.get("/sandbox", include_in_schema=False)
     @api.get("/sandbox/static/{path:path}", include_in_schema=False)

@@ -18,6 +18,8 @@ BATCH_RECORDS_MAX = 200
 QUEUE_BATCHES_MAX = 64
 """A reader slower than this holds up its own stream, and nobody else's."""
 KEEP_ALIVE_S = 15.0
+OFFSETS = 1 << 63
+"""Beyond every offset that there can be."""
 
 FromStart = Annotated[bool | None, Query()]
 LastId = Annotated[str | None, Header()]
@@ -32,24 +34,22 @@ def add(api: FastAPI, app: App) -> None:
         name = topic.removeprefix(f"{app.settings.topic_prefix}.")
         if name not in TOPICS:
             raise HTTPException(404, {"title": "no such topic", "fix": f"There are: {', '.join(TOPICS)}."})
-        return stream(app, [name], last_event_id, from_start=bool(from_start))
+        return await stream(app, [name], last_event_id, from_start=bool(from_start))
 
     @api.get("/v1/events")
     async def get_events(from_start: FromStart = None, last_event_id: LastId = None) -> StreamingResponse:
         """The events of all public topics."""
-        return stream(app, PUBLIC, last_event_id, from_start=bool(from_start))
+        return await stream(app, PUBLIC, last_event_id, from_start=bool(from_start))
 
 
-def stream(app: App, topics: Sequence[str], last_event_id: str | None, *, from_start: bool) -> StreamingResponse:
+async def stream(app: App, topics: Sequence[str], last_event_id: str | None, *, from_start: bool) -> StreamingResponse:
     """Server-sent events of some topics; the id of each is the position after it on every partition."""
+    positions = await _positions(app, topics, last_event_id, from_start=from_start)
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(
-        _lines(app, topics, last_event_id, from_start=from_start), media_type="text/event-stream", headers=headers
-    )
+    return StreamingResponse(_lines(app, topics, positions), media_type="text/event-stream", headers=headers)
 
 
-async def _lines(app: App, topics: Sequence[str], last: str | None, *, from_start: bool) -> AsyncIterator[bytes]:
-    positions = await _positions(app, topics, last, from_start=from_start)
+async def _lines(app: App, topics: Sequence[str], positions: dict[tuple[str, int], int]) -> AsyncIterator[bytes]:
     batches: asyncio.Queue[Sequence[Record]] = asyncio.Queue(QUEUE_BATCHES_MAX)
     readers = [
         asyncio.create_task(_read(app, topics, partition, dict(positions), batches))
@@ -107,7 +107,12 @@ async def _positions(
     for part in (last or "").split(",") if last else ():
         place, _, offset = part.rpartition(":")
         topic, _, partition_text = place.rpartition("/")
-        if topic not in topics or not partition_text.isdecimal() or not offset.isdecimal():
+        known = topic in topics and _below(partition_text, app.log.partitions) and _below(offset, OFFSETS)
+        if not known:
             raise HTTPException(400, {"title": "Last-Event-ID is not one of ours", "fix": "Send it as it came."})
         found[topic, int(partition_text)] = int(offset)
     return found
+
+
+def _below(text: str, limit: int) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= len(str(limit)) and int(text) < limit

@@ -8,34 +8,36 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import httpx
 import structlog
 
 from echo_sync.conversations import Conversations
+from echo_sync.media import Fetching
 from echo_sync.messages import Messages
 from ingest.app import create_app as create_public_app
 from ingest.webhook import Append, Webhook
-from schemas.ports import Event, EventLog, Processor, State
+from schemas.ports import Event, EventLog, Lease, Processor, State
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number
 from sender import graph
 from sender.delivery import Delivery
+from services.dead_letters import VERSION
 from services.edge import Edge
+from services.edition import open_edition
 from services.leases import LeaseKeeper
-from services.log_sqlite import SqliteLog
+from services.media import MediaWorker
+from services.media_address import resolver
+from services.media_fetch import Fetcher
+from services.media_store import open_store
 from services.metrics import Metrics
+from services.private_contacts import PrivateContacts
 from services.runner import Perform, Runner
 from services.running import App, Clock, figures
 from services.sending import Sending
 from services.settings import Settings, SettingsError, secrets
-from services.sqlite_file import SqliteFile
-from services.store_sqlite import SqliteStore
 
-ROLES = ("ingest", "echo-sync", "sender")
-FILE_NAME = "coexist.db"
-LEASE_TTL_S = 3600.0
-"""Embedded: the file's lock says who owns it, so a lease need not be renewed often."""
-OWNER = "embedded"
+ROLES = ("ingest", "echo-sync", "sender", "media")
 STOP_LISTENING_S = 1.0
 """What open requests get to be answered once a stop was asked for."""
 STOP_CALLING_S = 1.5
@@ -65,22 +67,21 @@ async def open_app(
     clock: Clock = time.time,
     graph_transport: httpx.AsyncBaseTransport | None = None,
     wrap_log: Callable[[EventLog], EventLog] | None = None,
+    vfs: str = "",
 ) -> AsyncIterator[App]:
     """Open everything that `roles` need and start it; close it in reverse order.
 
-    Tests pass a clock, a transport in Graph's place, and a log wrapped around the real one.
+    Tests pass a clock, a transport in Graph's place, a log wrapped around the real one, and an SQLite VFS.
     Raises SettingsError, PortInUse or FileInUse before anything has an effect.
     """
     async with AsyncExitStack() as stack:
         secrets_given = secrets(settings) if "ingest" in roles else []
-        file = SqliteFile(settings.data_dir / FILE_NAME)
-        stack.push_async_callback(file.close)
-        embedded = SqliteLog(file, settings.partitions, clock)
-        store = SqliteStore(file, embedded, clock)
-        log_ = wrap_log(embedded) if wrap_log else embedded
-        app = App(settings, tuple(roles), file, log_, store, Metrics(), clock)
-        app.tasks.append(file.start())
-        key = await store.installation_key()
+        edition = await open_edition(settings, clock, stack, vfs)
+        log_ = wrap_log(edition.log) if wrap_log else edition.log
+        app = App(settings, tuple(roles), edition, log_, edition.store, Metrics(), clock)
+        if edition.file is not None:
+            app.tasks.append(edition.file.start())
+        key = await app.store.installation_key()
         app.metrics.watch(lambda: figures(app))
         _start_processors(app, stack, key, graph_transport)
         await _start_listeners(app, stack, secrets_given)
@@ -100,34 +101,59 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
     if "sender" in app.roles:
         client = graph.client(transport)
         stack.push_async_callback(client.aclose)
-        token = app.settings.meta_access_token
         sending = Sending(
             app.log,
             app.store,
             graph.Graph(client, app.settings.meta_graph_url.rstrip("/"), app.settings.meta_graph_version),
-            lambda _: token.get_secret_value() if token is not None else None,
+            _token_of(app.settings),
             lambda lease, for_s: app.keepers[DELIVERY].holds(lease, for_s),  # noqa: PLW0108 - made just below
             app.clock,
             lambda outcome, seconds: app.metrics.graph.labels(outcome).observe(seconds),
         )
         _start(app, stack, Delivery(key), sending)
+    if "media" in app.roles:
+        _start_media(app, stack, transport)
+
+
+def _start_media(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> None:
+    store = open_store(app.settings.media_url, app.settings.data_dir)
+    client = graph.client(transport)
+    stack.push_async_callback(client.aclose)
+    url, version = app.settings.meta_graph_url.rstrip("/"), app.settings.meta_graph_version
+    fetcher = Fetcher(client, url, version, resolve=resolver())
+    token_of, kept = _token_of(app.settings), app.metrics.media_kept
+    app.media = MediaWorker(app.log, store, fetcher, client, f"{url}/{version}", token_of, app.clock, kept)
+    _start(app, stack, Fetching(VERSION), app.media)
+    stack.push_async_callback(app.media.close)
+
+
+def _token_of(settings: Settings) -> Callable[[str], str | None]:
+    token = settings.meta_access_token
+    return lambda _: token.get_secret_value() if token is not None else None
 
 
 def _start(app: App, stack: AsyncExitStack, processor: Processor, perform: Perform | None) -> None:
     runner = Runner(processor, app.log, app.store, app.clock, app.metrics, foreign=foreign_type, perform=perform)
-    keeper = LeaseKeeper(processor.name, app.store, OWNER, LEASE_TTL_S, runner.serve)
+    edition = app.edition
+    serve = edition.around(runner.serve, lambda lease, for_s: app.keepers[lease.processor].holds(lease, for_s))
+    drain = partial(_drain, runner)
+    keeper = LeaseKeeper(processor.name, app.store, edition.owner, edition.lease_ttl_s, serve, drain)
     app.runners[processor.name], app.keepers[processor.name] = runner, keeper
     task = asyncio.create_task(keeper.run(app.log.partitions), name=processor.name)
     app.tasks.append(task)
-    stack.push_async_callback(_stop_processor, task, runner)
+    stack.push_async_callback(_stop_processor, task)
 
 
-async def _stop_processor(task: asyncio.Task[None], runner: Runner) -> None:
+async def _stop_processor(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def _drain(runner: Runner, lease: Lease) -> None:
+    """Before a shard is given back: let its requests to Graph end, so that nobody else sends beside them."""
     try:
         async with asyncio.timeout(STOP_CALLING_S):
-            await runner.drain()
+            await runner.drain(lease)
     except TimeoutError:
         log.warning("calls_cut", processor=runner.processor.name)
 
@@ -158,8 +184,11 @@ async def _start_listeners(app: App, stack: AsyncExitStack, app_secrets: list[by
 
 
 def _observed_append(app: App) -> Append:
+    book = PrivateContacts(app.settings.contacts, app.store, app.log.partitions)
+
     async def append(entries: Sequence[tuple[str, Event]]) -> None:
         started = app.clock()
+        entries = await book.wanted(entries)
         await app.log.append(entries)
         now = app.clock()
         app.metrics.appended(entries, now, now - started)

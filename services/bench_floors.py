@@ -9,7 +9,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,7 @@ INSERT INTO conversations VALUES (?, ?, ?, 1) ON CONFLICT (number, contact) DO U
   newest_at = max(newest_at, excluded.newest_at), unread = unread + 1
 """
 
-Asgi = Callable[
-    [MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[dict[str, Any]], Awaitable[None]]],
-    Awaitable[None],
-]
+Asgi = Callable[[Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 
 
 async def _read_and_answer(scope: Any, receive: Any, send: Any) -> None:
@@ -102,9 +99,7 @@ def upsert() -> dict[str, float]:
         connection = connect(folder)
         connection.execute(UPSERT_SCHEMA)
         rows = [(f"8{i % 12:014d}", f"wamid.{i:020d}", body) for i in range(UPSERT_EVENTS)]
-        people = [
-            (f"8{i % 12:014d}", f"1555{i % UPSERT_CONVERSATIONS:07d}", float(i)) for i in range(UPSERT_EVENTS)
-        ]
+        people = [(f"8{i % 12:014d}", f"1555{i % UPSERT_CONVERSATIONS:07d}", float(i)) for i in range(UPSERT_EVENTS)]
         started = time.perf_counter()
         for start in range(0, UPSERT_EVENTS, BATCH):
             connection.execute("BEGIN IMMEDIATE")

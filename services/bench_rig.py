@@ -34,11 +34,14 @@ def cores() -> tuple[int, int]:
     return usable[0], usable[-1]
 
 
-def spawn(arguments: list[str], core: int, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """Start a Python process on one core. What it prints on standard output is its result."""
+def spawn(
+    arguments: list[str], core: int, environment: dict[str, str] | None = None, folder: Path | None = None
+) -> subprocess.Popen[str]:
+    """Start a Python process on one core, in a folder. What it prints on standard output is its result."""
     process = subprocess.Popen(  # noqa: S603 - our own modules
         [sys.executable, *arguments],
         env={**plain_environment(), **(environment or {})},
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -138,7 +141,7 @@ def start(folder: Path, roles: str, *, watch: bool = False, core: int | None = N
         "COEXIST_LOG_LEVEL": "error",
     }
     arguments = ["-m", "services.bench_service", "watch"] if watch else ["-c", RUN, "run"]
-    process = spawn([*arguments, "--roles", roles], cores()[0] if core is None else core, given)
+    process = spawn([*arguments, "--roles", roles], cores()[0] if core is None else core, given, folder)
     try:
         await_answer(process, f"http://127.0.0.1:{ports[1]}/readyz")
     except BaseException:

@@ -4,6 +4,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 the service or the da
 """
 
 import asyncio
+import contextlib
+import json
 import secrets
 import sys
 from collections.abc import Callable
@@ -12,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from services.cli_numbers import doctor, onboard
 from services.dead_letters import VERSION
-from services.failure import FAILED, UNREACHABLE, USAGE, Failure
+from services.failure import FAILED, UNREACHABLE, USAGE, Failure, place_of
 
 if TYPE_CHECKING:
     from services.settings import Settings
@@ -23,10 +26,15 @@ if TYPE_CHECKING:
 def main() -> None:
     """One WhatsApp business number, in the Business App and in the Cloud API, on one clean timeline.
 
+    \b
     Try it:   coexist demo
     Run it:   coexist run          (COEXIST_META_APP_SECRETS must be set)
     Watch it: coexist tail timeline
-    """
+    """  # noqa: D301 - the backspace tells click not to fill this paragraph
+
+
+main.add_command(onboard)
+main.add_command(doctor)
 
 
 def settings_or_exit() -> "Settings":
@@ -42,6 +50,7 @@ def settings_or_exit() -> "Settings":
 def run_service(work: Callable[[], Any]) -> None:
     """Run a service's coroutine on its loop; what keeps it from starting becomes a sentence and an exit code."""
     from services.edge import PortInUse  # noqa: PLC0415
+    from services.log_sqlite import PartitionsChanged  # noqa: PLC0415
     from services.serve import loop_factory  # noqa: PLC0415
     from services.settings import SettingsError  # noqa: PLC0415
     from services.sqlite_file import FileInUse  # noqa: PLC0415
@@ -49,12 +58,15 @@ def run_service(work: Callable[[], Any]) -> None:
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(work())
-    except (SettingsError, PortInUse) as problem:
+    except (SettingsError, PortInUse, PartitionsChanged) as problem:
         raise Failure(str(problem), USAGE) from None
     except FileInUse as problem:
         raise Failure(str(problem), UNREACHABLE) from None
     except KeyboardInterrupt:
         sys.exit(0)
+    except Exception as problem:  # noqa: BLE001 - crash-only: the process ends, and says where without saying what
+        sentence = f"Ended by {place_of(problem)}. Start it again: what was answered 200 is kept."
+        raise Failure(sentence, FAILED) from None
 
 
 @main.command()
@@ -73,7 +85,7 @@ def config() -> None:
 
 
 @main.command()
-@click.option("--roles", default="ingest,echo-sync,sender", show_default=True, help="Comma-separated roles.")
+@click.option("--roles", default="ingest,echo-sync,sender,media", show_default=True, help="Comma-separated roles.")
 @click.option("--check", is_flag=True, help="Check the settings and the data folder, then stop.")
 def run(roles: str, check: bool) -> None:  # noqa: FBT001 - click's way
     """Run the service: take webhooks, keep the timeline, send."""
@@ -100,7 +112,8 @@ def run(roles: str, check: bool) -> None:  # noqa: FBT001 - click's way
 
 
 def _announce(app: Any) -> None:
-    lines = [f"Coexist {VERSION}  embedded edition, data in {app.settings.data_dir.resolve()}", ""]
+    where = f"data in {app.settings.data_dir.resolve()}" if app.file else "on Kafka and Postgres"
+    lines = [f"Coexist {VERSION}  {app.edition.name} edition, {where}", ""]
     if app.public is not None:
         lines.append(f"  Webhook   http://{app.settings.host}:{app.public.port}/webhooks/meta")
     admin = f"http://{app.settings.admin_host}:{app.admin.port}"
@@ -179,10 +192,12 @@ def tail(topic: str, from_start: bool, no_follow: bool, as_json: bool, number: s
     from services.tail import tail as follow  # noqa: PLC0415
 
     settings = settings_or_exit()
-    for line in follow(
+    told = follow(
         settings, topic, from_start=from_start, follow=not no_follow, as_json=as_json, number=number, kind=kind
-    ):
-        click.echo(line)
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        for line in told:
+            click.echo(line)
 
 
 @main.command()
@@ -230,6 +245,15 @@ def list_numbers() -> None:
         click.echo(f"{number['number']}  {number['rate_per_s']}/s  sending {number['sending']}{because}")
 
 
+@numbers.command("show")
+@click.argument("number")
+def show_number(number: str) -> None:
+    """How a number stands, and how far its history import is, as JSON."""
+    from services.admin_client import AdminClient  # noqa: PLC0415
+
+    click.echo(json.dumps(AdminClient(settings_or_exit()).call("GET", f"/v1/numbers/{number}"), indent=2))
+
+
 @numbers.command("add")
 @click.argument("number")
 @click.option("--waba", default="", help="WhatsApp Business Account id.")
@@ -267,6 +291,32 @@ def topics() -> None:
     """Topics of this installation."""
 
 
+@topics.command("create")
+def create_topics() -> None:
+    """Make the topics that are missing on Kafka, and say what is wrong with those that are there."""
+    from schemas.ports import LogUnavailable  # noqa: PLC0415
+
+    settings = settings_or_exit()
+    if not settings.kafka_bootstrap_servers:
+        raise Failure("COEXIST_KAFKA_BOOTSTRAP_SERVERS is not set; the embedded log needs no topics.", USAGE)
+    from services import kafka_topics  # noqa: PLC0415
+    from services.kafka_client import kafka_of  # noqa: PLC0415
+
+    async def work() -> tuple[list[str], list[str]]:
+        kafka = kafka_of(settings)
+        made = await kafka_topics.create(kafka, settings.partitions)
+        return made, await kafka_topics.problems(kafka, settings.partitions)
+
+    try:
+        made, wrong = asyncio.run(work())
+    except LogUnavailable as problem:
+        raise Failure(f"{problem}.", UNREACHABLE) from None
+    for name in made:
+        click.echo(f"created {name}")
+    if wrong:
+        raise Failure("\n".join(wrong))
+
+
 @topics.command("list")
 def list_topics() -> None:
     """The topics, who writes them and how long they keep what they hold."""
@@ -298,8 +348,9 @@ def export(directory: Path, check: bool) -> None:  # noqa: FBT001 - click's way
 
 @main.command()
 @click.option("--only", default="", help="Comma-separated goals, such as P1,P5.")
-def bench(only: str) -> None:
+@click.option("--events", default=200_000, show_default=True, help="Events for the growth of memory (P10).")
+def bench(only: str, events: int) -> None:
     """Measure the goals of performance against their floors, in one run on this machine."""
     from services.bench import main as measure  # noqa: PLC0415
 
-    sys.exit(0 if measure([goal for goal in only.upper().split(",") if goal]) else FAILED)
+    sys.exit(0 if measure([goal for goal in only.upper().split(",") if goal], events) else FAILED)

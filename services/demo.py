@@ -97,6 +97,7 @@ class Demo:
             f"[bold]Coexist {VERSION}[/]  demo: everything here, Meta included. Data in {folder}, deleted at the end.\n"
         )
         say(f"  Sandbox    [bold]{admin}/sandbox[/]    type as the customer, type as the Business App")
+        say(f"  Operator   [bold]{admin}/[/]")
         say(f"  Webhook    {public}/webhooks/meta")
         say(f"  Metrics    {admin}/metrics")
         say(f"  Meta       {meta.url}    Graph and signed webhooks, seed {self.seed}")

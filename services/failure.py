@@ -1,8 +1,13 @@
 """How a command fails: one plain sentence with the fix on standard error, and an exit code that says whose fault."""
 
+import traceback
+from pathlib import Path
+
 import click
 
 FAILED, USAGE, UNREACHABLE = 1, 2, 3
+FRAMES = 3
+"""Places shown of a failure that nobody foresaw, the innermost first."""
 
 
 class Failure(click.ClickException):
@@ -16,3 +21,12 @@ class Failure(click.ClickException):
     def exit_code(self) -> int:  # type: ignore[override]
         """What the process ends with."""
         return self.code
+
+
+def place_of(problem: BaseException) -> str:
+    """The kind of a failure and where it arose. Its text is left out, for it may quote a message."""
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    frames = traceback.extract_tb(problem.__traceback__)[-FRAMES:]
+    where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+    return f"{type(problem).__name__} at {where}" if where else type(problem).__name__

@@ -5,7 +5,7 @@ webhook of a hundred messages costs one insert. The row's id is its partition an
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import apsw
@@ -116,6 +116,8 @@ class SqliteLog:
         try:
             touched = await self._file.write(lambda connection: self._write(connection, taken), urgent=True)
         except LogUnavailable as problem:
+            if not taken:  # the writer stopped before it came to this
+                taken, self._waiters, self._pending = self._waiters, [], {}
             for waiter in taken:
                 if not waiter.done():
                     waiter.set_exception(LogUnavailable(str(problem)))
@@ -125,14 +127,17 @@ class SqliteLog:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _write(self, connection: apsw.Connection, taken: list[asyncio.Future[None]]) -> list[Place]:
+    def _write(self, connection: apsw.Connection, taken: list[asyncio.Future[None]]) -> dict[Place, int]:
         pending, self._pending = self._pending, {}
         taken.extend(self._waiters)
         self._waiters = []
         return self.insert(connection, pending)
 
-    def insert(self, connection: apsw.Connection, batches: Mapping[Place, Sequence[Event]]) -> list[Place]:
-        """Write batches inside a transaction of the writer; call `committed` with the result once it is durable."""
+    def insert(self, connection: apsw.Connection, batches: Mapping[Place, Sequence[Event]]) -> dict[Place, int]:
+        """Write batches inside a transaction of the writer; call `committed` with the result once it is durable.
+
+        The result is where each place ends then: the next group is written before anybody hears of this one.
+        """
         now = self._clock()
         for place, events in batches.items():
             for start in range(0, len(events), BATCH_RECORDS_MAX):
@@ -141,12 +146,12 @@ class SqliteLog:
                 row = (self._rows.row_id(*place, last), len(chunk), now, _encoder.encode(chunk))
                 connection.execute(INSERT, row)
                 self._next[place] = last + 1
-        return list(batches)
+        return {place: self._next[place] for place in batches}
 
-    def committed(self, touched: Iterable[Place]) -> None:
+    def committed(self, ends: Mapping[Place, int]) -> None:
         """Let readers see what became durable."""
-        for place in touched:
-            self._durable[place] = self._next[place]
+        for place, end in ends.items():
+            self._durable[place] = max(end, self._durable[place])
             for ready in self._readers.get(place, ()):
                 ready.set()
 

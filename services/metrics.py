@@ -3,6 +3,7 @@
 Labels come from closed sets; no number, name, text or message id ever is one.
 """
 
+from collections import Counter as Counted
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -67,13 +68,28 @@ class Metrics:
         self.graph = Histogram(
             "coexist_graph_request_seconds", "Time of a Graph request.", ["outcome"], registry=registry
         )
+        self.media = Counter(
+            "coexist_media_jobs_total",
+            "Media by what became of an attempt to fetch it.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._media_bytes = Counter("coexist_media_bytes_total", "Bytes of media fetched and kept.", registry=registry)
+        self._media_seconds = Histogram(
+            "coexist_media_fetch_seconds", "Time to fetch and keep one media object.", registry=registry
+        )
         self.statuses = Counter("coexist_statuses_total", "Statuses by kind.", ["status"], registry=registry)
+        # Looking a label up costs more than counting it: those of every webhook and every echo are looked up once.
+        self._answered = {status: self.requests.labels(outcome) for status, outcome in OUTCOMES.items()}
+        self._signed = self._secrets.labels("current"), self._secrets.labels("previous")
+        self._echo = {stage: self.echo.labels(stage) for stage in ("meta", "append", "resolve", "total")}
 
     # --- ingest
 
     def answered(self, status: int, seconds: float, items: int) -> None:
         """A webhook request was answered."""
-        self.requests.labels(OUTCOMES.get(status, "other")).inc()
+        counted = self._answered.get(status)
+        (counted if counted is not None else self.requests.labels("other")).inc()
         self.ack.observe(seconds)
 
     def refused(self, reason: str) -> None:
@@ -81,7 +97,7 @@ class Metrics:
 
     def secret(self, index: int) -> None:
         """This one of the app secrets signed a webhook."""
-        self._secrets.labels("current" if index == 0 else "previous").inc()
+        self._signed[min(index, 1)].inc()
 
     def unconfirmed(self) -> None:
         """An append was not confirmed in time; `answered` counts it as not durable."""
@@ -89,12 +105,20 @@ class Metrics:
     def appended(self, entries: Sequence[tuple[str, Event]], now: float, seconds: float) -> None:
         """Webhook items became durable."""
         self.last_webhook.set(now)
+        for type_, count in Counted(event.type for _, event in entries).items():
+            kind = type_.removeprefix("webhook.")
+            self.items.labels(kind if kind in KINDS else "unknown").inc(count)
         for _, event in entries:
-            kind = event.type.removeprefix("webhook.")
-            self.items.labels(kind if kind in KINDS else "unknown").inc()
-            if kind == "echo":
-                self.echo.labels("append").observe(seconds)
-                self.echo.labels("meta").observe(max(0.0, event.recorded_at - event.at))
+            if event.type == "webhook.echo":
+                self._echo["append"].observe(seconds)
+                self._echo["meta"].observe(max(0.0, event.recorded_at - event.at))
+
+    # --- media
+
+    def media_kept(self, bytes_: int, seconds: float) -> None:
+        """A media object was fetched and kept."""
+        self._media_bytes.inc(bytes_)
+        self._media_seconds.observe(seconds)
 
     # --- the runner
 
@@ -108,35 +132,37 @@ class Metrics:
     ) -> None:
         """A batch is durable."""
         self.batch.labels(processor).observe(seconds)
-        for topic, event in outputs:
-            self.published.labels(topic, event.type).inc()
-            if event.type == "message.added":
-                self._added(event, now)
-            elif processor == DELIVERY:
-                self.sends.labels(event.type.removeprefix("send.")).inc()
+        for (topic, kind), count in Counted((topic, event.type) for topic, event in outputs).items():
+            self.published.labels(topic, kind).inc(count)
+            if processor == DELIVERY and kind != "message.added":
+                self.sends.labels(kind.removeprefix("send.")).inc(count)
         if processor == MESSAGES:
+            self._added([event for _, event in outputs if event.type == "message.added"], now)
             self._resolved(records, now)
 
-    def _added(self, event: Event, now: float) -> None:
-        body = event.data or b""
-        origin = next((name for name in ORIGINS if b'"origin":"%b"' % name.encode() in body), "other")
-        self.messages.labels(origin, "inbound" if origin == "customer" else "outbound").inc()
-        if origin == "business_app" and b'"historical":false' in body:
-            self.echo.labels("total").observe(max(0.0, now - event.recorded_at))
+    def _added(self, events: Sequence[Event], now: float) -> None:
+        origins = [_origin(event.data or b"") for event in events]
+        for origin, count in Counted(origins).items():
+            self.messages.labels(origin, "inbound" if origin == "customer" else "outbound").inc(count)
+        for origin, event in zip(origins, events, strict=True):
+            if origin == "business_app" and b'"historical":false' in (event.data or b""):
+                self._echo["total"].observe(max(0.0, now - event.recorded_at))
 
     def _resolved(self, records: Sequence[Record], now: float) -> None:
         for record in records:
             if record.event.type == "webhook.echo":
-                self.echo.labels("resolve").observe(max(0.0, now - record.appended_at))
+                self._echo["resolve"].observe(max(0.0, now - record.appended_at))
 
     def noted(self, processor: str, notes: Sequence[str]) -> None:
         """What the deciders of a durable batch noted."""
-        for note in notes:
+        for note, count in Counted(notes).items():
             kind, _, reason = note.partition(":")
             if kind == "duplicate":
-                self.duplicates.labels(reason).inc()
+                self.duplicates.labels(reason).inc(count)
+            elif kind == "media":
+                self.media.labels(reason).inc()
             elif kind == "takeover":
-                self.takeovers.labels(reason).inc()
+                self.takeovers.labels(reason).inc(count)
 
     def dead_lettered(self, processor: str, reason: str) -> None:
         """A record could not be decided and was set aside."""
@@ -178,4 +204,11 @@ OUTCOMES = {
     415: "bad_type",
     503: "not_durable",
 }
-ORIGINS = ("customer", "business_app", "api", "other")
+ORIGINS = {name.encode(): name for name in ("customer", "business_app", "api", "other")}
+_ORIGIN = b'"origin":"'
+
+
+def _origin(added: bytes) -> str:
+    """The origin in the data of `message.added`, which stands before anything that came from outside."""
+    start = added.find(_ORIGIN) + len(_ORIGIN)
+    return ORIGINS.get(added[start : added.find(b'"', start)], "other")

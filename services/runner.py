@@ -7,11 +7,13 @@ and compares the lease's epoch. Calls to the outside are made only after that co
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 import msgspec
 import structlog
 
+from schemas.cloudevents import UNREADABLE, NotAnEvent
 from schemas.ports import (
     FOREIGN,
     Commit,
@@ -20,6 +22,7 @@ from schemas.ports import (
     EventLog,
     Fenced,
     Lease,
+    LogUnavailable,
     Missing,
     Processor,
     Reader,
@@ -33,9 +36,12 @@ from services.dead_letters import dead_letter
 
 BATCH_RECORDS_MAX = 256
 """Records decided together: large enough to share an fsync, small enough to hold the writer under 5 ms."""
+BATCHES_PASSED_MAX = 16
+"""Batches from which nothing follows wait for the next commit, so many at the most: each commit costs an fsync."""
 TIMERS_MAX = 256
 IDLE_S_MAX = 1.0
 """The longest wait of an idle shard before it looks at its timers again."""
+RETRY_S = 1.0
 CACHE_STATES_MAX = 1_024
 """Committed states kept decoded per shard; an owner alone changes them, so they cannot be stale."""
 DECIDE_ROUNDS_MAX = 64
@@ -96,11 +102,9 @@ class Shard:
 
     def get(self, key: str) -> Any:
         """See `States.get`."""
-        if key in self._changed:
-            return self._changed[key]
-        source = self._foreign if key.startswith(FOREIGN) else self._known
-        if key in source:
-            return source[key]
+        for states in (self._changed, self._known, self._foreign):
+            if key in states:
+                return states[key]
         raise Missing([key])
 
     def heads(self, line: str, until: float, limit: int) -> list[tuple[str, Any]]:
@@ -143,6 +147,10 @@ class Shard:
         self.calls.extend(decision.calls)
         self.notes.extend(decision.notes)
 
+    def is_clean(self) -> bool:
+        """Whether nothing follows from the batch but that it was read."""
+        return not (self._changed or self.outputs or self.calls or self.notes)
+
     def rows(self) -> dict[str, Row | None]:
         """The changed states as they are stored."""
         return {
@@ -155,7 +163,7 @@ class Shard:
         wakes = [state.wake_at for state in self._changed.values() if state and state.wake_at is not None]
         self._known.update(self._changed)
         excess = len(self._known) - CACHE_STATES_MAX
-        for key in list(self._known)[: max(0, excess)]:
+        for key in list(islice(self._known, max(0, excess))):
             del self._known[key]
         self._clear()
         return min(wakes, default=None)
@@ -216,15 +224,26 @@ class Runner:
         self.processor = processor
         self._log = log_
         self._store = store
-        self._clock = clock
+        self.clock = clock
         self._observer = observer
         self._foreign = foreign
         self._perform = perform
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: dict[asyncio.Task[None], Lease] = {}
         self.lag: dict[tuple[str, int], int] = {}
 
     async def serve(self, lease: Lease) -> None:
-        """Work for one shard until cancelled. Raises Fenced when another owner has taken it over."""
+        """Work for one shard until cancelled. Raises Fenced when another owner has taken it over.
+
+        While the disk or the broker confirms nothing, the batch is dropped and decided anew from what is stored.
+        """
+        while True:
+            try:
+                await self._serve(lease)
+            except LogUnavailable:
+                log.warning("not_durable", processor=lease.processor, shard=lease.shard, reason="tried again")
+                await asyncio.sleep(RETRY_S)
+
+    async def _serve(self, lease: Lease) -> None:
         positions = await self._store.positions(lease.processor, lease.shard)
         reader = await self._log.reader(self.processor.inputs, lease.shard, positions)
         shard = Shard(self.processor, self._store, lease, self._foreign)
@@ -233,10 +252,10 @@ class Runner:
         finally:
             await reader.close()
 
-    async def drain(self) -> None:
-        """Wait for the calls that are under way."""
-        while self._calls:
-            await asyncio.wait(self._calls)
+    async def drain(self, lease: Lease) -> None:
+        """Wait for the calls that are under way for a lease."""
+        while calls := [call for call, asked in self._calls.items() if asked == lease]:
+            await asyncio.wait(calls)
 
     def act(self, calls: Sequence[Any], lease: Lease) -> None:
         """Start the calls that a durable decision asked for."""
@@ -244,24 +263,25 @@ class Runner:
             return
         for call in calls:
             task = asyncio.ensure_future(self._perform(call, lease))
-            self._calls.add(task)
+            self._calls[task] = lease
             task.add_done_callback(self._call_done)
 
     def _call_done(self, task: asyncio.Task[None]) -> None:
-        self._calls.discard(task)
+        self._calls.pop(task, None)
         if not task.cancelled() and (problem := task.exception()) is not None:
             log.error("call_failed", processor=self.processor.name, error=type(problem).__name__)
 
     # --- what the loop needs
 
-    async def commit(self, shard: Shard, records: Sequence[Record], lease: Lease) -> float | None:
+    async def commit(
+        self, shard: Shard, records: Sequence[Record], lease: Lease, positions: dict[str, int]
+    ) -> float | None:
         """Make a decided batch durable, tell the observer, act. Returns the earliest new `wake_at`."""
-        started = self._clock()
-        positions = {record.topic: record.offset + 1 for record in records}
+        started = self.clock()
         outputs, calls, notes = shard.outputs, shard.calls, shard.notes
         await self._store.commit(Commit(lease, positions, shard.rows(), outputs))
         wake = shard.settle()
-        now = self._clock()
+        now = self.clock()
         self._observer.committed(self.processor.name, records, outputs, now - started, now)
         self._observer.noted(self.processor.name, notes)
         self.act(calls, lease)
@@ -272,16 +292,18 @@ class Runner:
         parsed: list[tuple[Record, Any]] = []
         for record in records:
             try:
+                if record.event.type == UNREADABLE:
+                    raise NotAnEvent(record.event.subject)
                 parsed.append((record, self.processor.parse(record.event)))
             except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as problem:
                 self._set_aside(shard, record, problem)
         wanted = [(record, item) for record, item in parsed if item is not None]
         await shard.prefetch((record.event, item) for record, item in wanted)
-        now = self._clock()
+        now = self.clock()
         for record, item in wanted:
             try:
                 await shard.decide(record.event, item, now)
-            except (Fenced, asyncio.CancelledError):
+            except (Fenced, LogUnavailable, asyncio.CancelledError):
                 raise
             except Exception as problem:  # noqa: BLE001 - a poison record must not stop its partition
                 self._set_aside(shard, record, problem)
@@ -297,10 +319,6 @@ class Runner:
         """The earliest timer of the shard."""
         return await self._store.next_wake(lease.processor, lease.shard)
 
-    def now(self) -> float:
-        """The clock."""
-        return self._clock()
-
     def _set_aside(self, shard: Shard, record: Record, problem: Exception) -> None:
         reason = type(problem).__name__
         log.error(
@@ -310,7 +328,7 @@ class Runner:
             offset=record.offset,
             error=reason,
         )
-        shard.add(Decision(emit=[dead_letter(record, f"{self.processor.name}: {reason}", self._clock())]))
+        shard.add(Decision(emit=[dead_letter(record, f"{self.processor.name}: {reason}", self.clock())]))
         self._observer.dead_lettered(self.processor.name, reason)
 
 
@@ -324,6 +342,8 @@ class _Loop:
         self._lease = lease
         self._wake: float | None = None
         self._evidence: tuple[float, int] | None = None
+        self._passed: dict[str, int] = {}
+        self._batches_passed = 0
 
     async def run(self) -> None:
         self._wake = await self._runner.next_wake(self._lease)
@@ -331,17 +351,28 @@ class _Loop:
             records = await self._reader.poll(BATCH_RECORDS_MAX, self._patience_s())
             if records:
                 await self._batch(records)
+            elif self._passed:
+                await self._commit(())
             await self._timers()
 
     async def _batch(self, records: Sequence[Record]) -> None:
         await self._runner.decide_batch(self._shard, records)
-        self._note(await self._runner.commit(self._shard, records, self._lease))
+        self._passed.update({record.topic: record.offset + 1 for record in records})
+        self._batches_passed += 1
+        if self._shard.is_clean() and self._batches_passed < BATCHES_PASSED_MAX:
+            self._shard.settle()
+        else:
+            await self._commit(records)
         for topic, end in (await self._reader.ends()).items():
             self._runner.lag[topic, self._lease.shard] = end - self._reader.positions()[topic]
 
+    async def _commit(self, records: Sequence[Record]) -> None:
+        positions, self._passed, self._batches_passed = self._passed, {}, 0
+        self._note(await self._runner.commit(self._shard, records, self._lease, positions))
+
     async def _timers(self) -> None:
         """A timer due at t fires once `inbound` was read up to an end that was fetched after t."""
-        now = self._runner.now()
+        now = self._runner.clock()
         if self._wake is None or self._wake > now:
             return
         first = self._runner.processor.inputs[0]
@@ -352,7 +383,7 @@ class _Loop:
             return
         self._evidence = None
         if await self._runner.fire(self._shard, self._lease, until):
-            await self._runner.commit(self._shard, (), self._lease)
+            await self._commit(())
         self._wake = await self._runner.next_wake(self._lease)
 
     def _note(self, wake: float | None) -> None:
@@ -364,4 +395,4 @@ class _Loop:
             return 0
         if self._wake is None:
             return IDLE_S_MAX
-        return min(IDLE_S_MAX, max(0.0, self._wake - self._runner.now()))
+        return min(IDLE_S_MAX, max(0.0, self._wake - self._runner.clock()))

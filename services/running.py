@@ -5,12 +5,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from schemas.ports import EventLog, Store
+from schemas.states import DELIVERY
+from sender.command import SLOT_PREFIX
 from services.edge import Edge
+from services.edition import Edition
 from services.leases import LeaseKeeper
+from services.media import MediaWorker
 from services.metrics import Metrics
 from services.runner import Runner
 from services.settings import Settings
 from services.sqlite_file import SqliteFile
+from services.store_sqlite import SqliteStore
 
 Clock = Callable[[], float]
 
@@ -21,7 +26,7 @@ class App:
 
     settings: Settings
     roles: tuple[str, ...]
-    file: SqliteFile
+    edition: Edition
     log: EventLog
     store: Store
     metrics: Metrics
@@ -30,10 +35,16 @@ class App:
     keepers: dict[str, LeaseKeeper] = field(default_factory=dict)
     public: Edge | None = None
     admin: Edge | None = None
+    media: MediaWorker | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     sandbox_url: str = ""
+
+    @property
+    def file(self) -> SqliteFile | None:
+        """The embedded edition's file."""
+        return self.edition.file
 
     async def run(self) -> None:
         """Work until a stop is asked for. Raises what ended a part that must not end."""
@@ -45,10 +56,8 @@ class App:
             raise RuntimeError(f"{task.get_name()} ended")
 
     def ready(self) -> bool:
-        """Every listener listens and every shard of every role is held."""
-        return not self.stopping.is_set() and all(
-            len(keeper.held) == self.log.partitions for keeper in self.keepers.values()
-        )
+        """Every listener listens and this process holds its share of the shards of every role."""
+        return not self.stopping.is_set() and all(keeper.settled() for keeper in self.keepers.values())
 
 
 Figures = Mapping[str, tuple[str, Sequence[tuple[Mapping[str, str], float]]]]
@@ -61,7 +70,16 @@ def figures(app: App) -> Figures:
         for name, runner in app.runners.items()
         for topic in runner.processor.inputs
     ]
-    return {
-        "coexist_processor_lag_records": ("Records not yet read, by processor and topic.", lag),
-        "coexist_sqlite_wal_bytes": ("Size of the write-ahead log.", [({}, float(app.file.wal_bytes()))]),
-    }
+    found = _queue(app) | {"coexist_processor_lag_records": ("Records not yet read, by processor and topic.", lag)}
+    if app.file is not None:
+        wal = float(app.file.wal_bytes())
+        found["coexist_sqlite_wal_bytes"] = ("Size of the write-ahead log.", [({}, wal)])
+    return found
+
+
+def _queue(app: App) -> dict[str, tuple[str, Sequence[tuple[Mapping[str, str], float]]]]:
+    store = app.store
+    if DELIVERY not in app.runners or not isinstance(store, SqliteStore):
+        return {}
+    depth = sum(store.count(DELIVERY, shard, SLOT_PREFIX) for shard in range(app.log.partitions))
+    return {"coexist_sends_queue_depth": ("Commands in line or under way.", [({}, float(depth))])}

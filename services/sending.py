@@ -19,7 +19,7 @@ from schemas.ports import Event, EventLog, Lease, LogUnavailable, Missing, State
 from schemas.states import Alias, Conversation
 from schemas.topics import INBOUND
 from sender.conditions import find_conversation, withheld
-from sender.graph import ANSWER_S, CONNECT_S, Answer, Graph, body
+from sender.graph import CONNECT_S, Answer, Graph, body
 from sender.turn import Send
 from services.runner import decode_state
 
@@ -56,29 +56,31 @@ class Sending:
 
     async def __call__(self, call: Send, lease: Lease) -> None:
         """Perform one send; see the head of this file for the order of things."""
-        if not await self._announce(call):
-            return
-        answer = await self._withheld(call, lease)
+        answer = await self._announce(call) or await self._withheld(call, lease)
         if answer is None:
             started = self._clock()
             answer = await self._post(call)
             self._observe(answer.outcome, self._clock() - started)
         await self._tell(call, answer)
 
-    async def _announce(self, call: Send) -> bool:
-        """Make the attempt durable on `inbound`. False: it was not confirmed, and no request may leave."""
+    async def _announce(self, call: Send) -> Answer | None:
+        """Make the attempt durable on `inbound`. Where that was not confirmed, no request leaves."""
         item = self._item(call)
         item.content = _content(call)
         item.kind, item.author = call.kind, call.origin
         try:
             await self._append("send.attempted", f"a:{call.token}", item)
         except LogUnavailable:
-            return False
-        return True
+            return Answer("not_sent", reason="not_durable")
+        return None
 
     async def _withheld(self, call: Send, lease: Lease) -> Answer | None:
-        """The last look before the socket: is the shard still ours, and has nobody answered meanwhile?"""
-        if not self._holds(lease, ANSWER_S + CONNECT_S):
+        """The last look before the socket: is the shard still ours, and has nobody answered meanwhile?
+
+        The lease must outlast the time in which the request can leave. Its answer may come later: until then the open
+        attempt keeps everybody, the next owner too, from that conversation for longer than an answer can take.
+        """
+        if not self._holds(lease, CONNECT_S):
             return Answer("not_sent", reason="lease_ends")
         conversation = await self._conversation(call, lease)
         reason = withheld(conversation, call.origin, call.conditions, self._clock())

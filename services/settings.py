@@ -30,6 +30,22 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data_dir: Path = Field(Path("./data"), description="where the embedded edition keeps its file")
+    database_url: SecretStr | None = Field(
+        None, description="postgresql://… for the cluster; unset: a file in the folder"
+    )
+    kafka_bootstrap_servers: str = Field("", description="host:port, comma-separated; unset: the embedded log")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how to speak to Kafka"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="how to log in to Kafka, with a SASL_ protocol"
+    )
+    kafka_sasl_username: str = Field("", description="who logs in to Kafka")
+    kafka_sasl_password: SecretStr | None = Field(None, description="and with which password")
+    kafka_ssl_cafile: str = Field("", description="PEM file of the authority that signed Kafka's certificate")
+    kafka_ssl_certfile: str = Field("", description="PEM file of our certificate, where Kafka asks for one")
+    kafka_ssl_keyfile: str = Field("", description="PEM file of its key, where it is not in the same file")
+    kafka_ssl_password: SecretStr | None = Field(None, description="the key's password")
     topic_prefix: str = Field("coexist", description="written before every topic's name on Kafka")
     partitions: int = Field(12, ge=1, le=1000, description="shards; fixed for the life of an installation")
     host: str = Field("0.0.0.0", description="address of the public listener")  # noqa: S104 - webhooks come from outside
@@ -56,6 +72,12 @@ class Settings(BaseModel):
         "info", description="the least level that is logged"
     )
     pause_minutes: float = Field(30, ge=0, le=10_080, description="how long automation rests after a person answered")
+    media_url: str = Field(
+        "", description="where media is kept: a folder, or s3://bucket/prefix; DATA_DIR/media if unset"
+    )
+    contacts: Literal["all", "customers", "none"] = Field(
+        "all", description="whose entries of the address book are kept: all, only people who wrote, none"
+    )
     timeline_raw: bool = Field(False, description="1: message.added carries the raw webhook item")
 
 

@@ -6,6 +6,7 @@ WAL with `synchronous=FULL`: a commit that returned survives the loss of power.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable
@@ -20,8 +21,8 @@ from schemas.ports import LogUnavailable
 
 GROUP_S_MAX = 0.005
 """Statements hold the writer no longer than this before the group is committed."""
-WAL_BYTES_MAX = 8 * 1024 * 1024
-"""The WAL is copied back into the file beyond this size, at the latest."""
+WAL_PAGES_MAX = 2_048
+"""The WAL is copied back into the file beyond this many pages (of 4 KiB), at the latest."""
 CACHE_KIB = 8 * 1024
 
 Job = Callable[[apsw.Connection], Any]
@@ -35,13 +36,16 @@ class FileInUse(Exception):
 
 
 class SqliteFile:
-    """The file, its writer and a read-only connection that sees what is committed."""
+    """The file, its writer and a read-only connection that sees what is committed.
 
-    def __init__(self, path: Path) -> None:
+    `vfs` names the SQLite VFS that it stands on: empty for the system's own, another one where a disk is simulated.
+    """
+
+    def __init__(self, path: Path, vfs: str = "") -> None:
         self.path = path
         self._lock = _claim(path)
-        self._writing = _connect(path)
-        self._reading = _connect(path)
+        self._writing = _connect(path, vfs)
+        self._reading = _connect(path, vfs)
         self._reading.pragma("query_only", True)
         self._urgent: list[tuple[Job, asyncio.Future[Any]]] = []
         self._patient: list[tuple[Job, asyncio.Future[Any]]] = []
@@ -49,6 +53,8 @@ class SqliteFile:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-commit")
         self._after_failure: list[Callable[[], None]] = []
         self._closing = False
+        self._wal_pages = 0
+        self._writing.set_wal_hook(self._note_wal)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -90,7 +96,8 @@ class SqliteFile:
             await asyncio.gather(self._task, return_exceptions=True)
         self._thread.shutdown()
         self._reading.close()
-        self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with contextlib.suppress(apsw.Error):  # on a disk that failed the WAL stays, and is read at the next start
+            self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._writing.close()
         os.close(self._lock)
 
@@ -156,8 +163,14 @@ class SqliteFile:
 
     def _commit(self) -> None:
         self._writing.execute("COMMIT")
-        if self.wal_bytes() > WAL_BYTES_MAX:
-            self._writing.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        if self._wal_pages > WAL_PAGES_MAX:
+            with contextlib.suppress(apsw.FullError):  # what was committed is durable in the WAL; tried again next time
+                self._writing.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def _note_wal(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        """Told by SQLite after a commit: what stands in the WAL. The file's size does not tell, it never shrinks."""
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
 
     def wal_bytes(self) -> int:
         """The size of the write-ahead log."""
@@ -167,8 +180,8 @@ class SqliteFile:
             return 0
 
 
-def _connect(path: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(path))
+def _connect(path: Path, vfs: str) -> apsw.Connection:
+    connection = apsw.Connection(str(path), vfs=vfs or None)
     connection.set_busy_timeout(2_000)
     connection.pragma("journal_mode", "WAL")
     connection.pragma("synchronous", "FULL")
@@ -190,6 +203,7 @@ def _claim(path: Path) -> int:
         raise FileInUse(path.parent, owner) from None
     os.ftruncate(lock, 0)
     os.write(lock, str(os.getpid()).encode())
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # what people write is for its owner; the WAL follows suit
     return lock
 
 

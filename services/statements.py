@@ -21,6 +21,18 @@ CREATE INDEX IF NOT EXISTS states_wake ON states (slot, wake_at) WHERE wake_at I
 CREATE INDEX IF NOT EXISTS states_line ON states (slot, line, place) WHERE line IS NOT NULL;
 """
 
+SCHEMA_CLUSTER = """
+CREATE TABLE IF NOT EXISTS members (
+  processor TEXT NOT NULL, owner TEXT NOT NULL, expires_at REAL NOT NULL, PRIMARY KEY (processor, owner)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outbox (
+  slot INTEGER NOT NULL, topic TEXT NOT NULL, part INTEGER NOT NULL, last INTEGER NOT NULL,
+  count INTEGER NOT NULL, batch BLOB NOT NULL, PRIMARY KEY (slot, topic, part, last)
+) WITHOUT ROWID;
+"""
+"""What only several processes need: who works for what, and what is to be published. A row of `outbox` is a batch
+for one partition of a topic; its records have the running numbers up to `last`."""
+
 INSTALLATION_KEY_MAKE = "INSERT INTO installation VALUES ('key', ?) ON CONFLICT DO NOTHING"
 INSTALLATION_KEY = "SELECT value FROM installation WHERE name = 'key'"
 
@@ -30,6 +42,10 @@ INSERT INTO leases (slot, owner, epoch, expires_at) VALUES (?, ?, ?, ?)
 ON CONFLICT (slot) DO UPDATE SET owner = excluded.owner, epoch = excluded.epoch, expires_at = excluded.expires_at
 """
 LEASE_GIVE_BACK = "UPDATE leases SET expires_at = 0 WHERE slot = ? AND owner = ? AND epoch = ?"
+LEASES_HELD = "SELECT slot, owner, epoch, expires_at FROM leases WHERE slot >= ? AND slot < ? AND expires_at > 0"
+LEASES_RENEW = """
+UPDATE leases SET expires_at = ? WHERE slot >= ? AND slot < ? AND owner = ? AND expires_at > 0
+"""
 
 POSITIONS = "SELECT topic, position FROM positions WHERE slot = ?"
 POSITION_MOVE = """
@@ -37,7 +53,10 @@ INSERT INTO positions (slot, topic, position) VALUES (?, ?, ?)
 ON CONFLICT (slot, topic) DO UPDATE SET position = excluded.position
 """
 
-STATE = "SELECT value FROM states WHERE slot = ? AND key = ?"
+STATES = """
+SELECT states.key, states.value FROM json_each(?) AS wanted CROSS JOIN states
+WHERE states.slot = ? AND states.key = wanted.value
+"""
 STATE_PUT = """
 INSERT INTO states (slot, key, value, wake_at, line, place) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (slot, key) DO UPDATE SET
@@ -55,6 +74,8 @@ SEQUENCE_PUT = """
 INSERT INTO sequences (topic, key, seq) VALUES (?, ?, ?)
 ON CONFLICT (topic, key) DO UPDATE SET seq = excluded.seq
 """
+
+COUNT = "SELECT count(*) FROM states WHERE slot = ? AND key >= ? AND key < ?"
 
 SCAN = """
 SELECT s.slot - p.number * ?2, s.key, s.value FROM processors p JOIN states s

@@ -1,5 +1,6 @@
 """`coexist tail`: the events of a topic, read from the embedded file without writing to it, running or not."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 
@@ -12,7 +13,7 @@ from schemas.instants import rfc3339
 from schemas.ports import Record
 from schemas.topics import TOPICS
 from services.admin_client import unreachable
-from services.app import FILE_NAME
+from services.edition import FILE_NAME
 from services.log_sqlite import LogFile
 from services.settings import Settings
 
@@ -30,16 +31,20 @@ def tail(
     path = settings.data_dir / FILE_NAME
     if not path.exists():
         raise unreachable(f"{path} does not exist. Start `coexist run` first, or set COEXIST_DATA_DIR.")
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    connection.set_busy_timeout(2_000)
-    file = LogFile(connection, settings.partitions)
-    begin_at_end = follow and not from_start
-    positions = [file.end(name, partition) if begin_at_end else 0 for partition in range(settings.partitions)]
-    while True:
-        records = _next(file, name, positions)
-        for record in records:
+    with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+        connection.set_busy_timeout(2_000)
+        file = LogFile(connection, settings.partitions)
+        for record in _records(file, name, settings.partitions, from_start=from_start, follow=follow):
             if (not number or record.event.number == number) and (not kind or record.event.type == kind):
                 yield _line(record, as_json=as_json)
+
+
+def _records(file: LogFile, name: str, partitions: int, *, from_start: bool, follow: bool) -> Iterator[Record]:
+    begin_at_end = follow and not from_start
+    positions = [file.end(name, partition) if begin_at_end else 0 for partition in range(partitions)]
+    while True:
+        records = _next(file, name, positions)
+        yield from records
         if not records:
             if not follow:
                 return

@@ -1,0 +1,126 @@
+"""`/v1/numbers`: the business numbers, how each stands, its history import, and what an operator says of them."""
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Body, FastAPI, HTTPException
+from fastapi.responses import JSONResponse
+from msgspec import UNSET, Raw
+
+from echo_sync import imports, lifecycle
+from echo_sync.imports import CONTACTS_ASKED, HISTORY_ASKED, Import, import_key
+from echo_sync.lifecycle import LIFE, OURS, TOKEN
+from schemas import items
+from schemas.instants import rfc3339
+from schemas.items import Item
+from schemas.ports import Event
+from schemas.states import MESSAGES, Number, number_key
+from schemas.topics import INBOUND, partition_of
+from services.api_sends import FAR, write
+from services.runner import decode_state
+from services.running import App
+
+NUMBERS_MAX = 10_000
+NUMBER_CHARS_MAX = 64
+
+Added = Annotated[dict[str, Any], Body()]
+Asked = Annotated[dict[str, Any] | None, Body()]
+
+
+def add(api: FastAPI, app: App) -> None:
+    """Add the routes."""
+
+    @api.get("/v1/numbers")
+    async def get_numbers() -> JSONResponse:
+        """The business numbers that are known."""
+        return JSONResponse({"numbers": [view(state, app.clock()) for state in await numbers(app)]})
+
+    @api.get("/v1/numbers/{number}")
+    async def get_number(number: str) -> JSONResponse:
+        """One number: how it stands, and how far its history import is."""
+        state: Number | None = await _load(app, number, number_key(number), Number)
+        if state is None:
+            fix = "Add it: `coexist numbers add`, or `coexist onboard`."
+            raise HTTPException(404, {"title": "no such number", "fix": fix})
+        history: Import | None = await _load(app, number, import_key(number), Import)
+        return JSONResponse(
+            view(state, app.clock()) | {"history": imports.view(history or Import()), "changed_at": _at(state)}
+        )
+
+    @api.post("/v1/numbers", status_code=202)
+    async def add_number(body: Added) -> JSONResponse:
+        """Register a number before its first webhook: `{number, waba?, business_phone?}`."""
+        number, waba, phone = (body.get(name, "") for name in ("number", "waba", "business_phone"))
+        if not all(isinstance(text, str) for text in (number, waba, phone)) or not _is_id(number):
+            raise HTTPException(422, {"title": "number is missing", "fix": "Give Meta's phone number id as `number`."})
+        await _say(app, Item(number=number, waba=waba, business_phone=phone, event="REGISTERED"))
+        return JSONResponse({"number": number}, 202)
+
+    @api.post("/v1/numbers/{number}/pause", status_code=202)
+    async def pause(number: str) -> JSONResponse:
+        """Hold all sends of a number until it is resumed."""
+        await _say(app, Item(number=number, event="PAUSED"))
+        return JSONResponse({"number": number, "sending": "paused"}, 202)
+
+    @api.post("/v1/numbers/{number}/resume", status_code=202)
+    async def resume(number: str) -> JSONResponse:
+        """Let a number send again, whoever had paused it: a person says that it may."""
+        await _say(app, Item(number=number, event="RESUMED"))
+        return JSONResponse({"number": number, "sending": "on"}, 202)
+
+    @api.post("/v1/numbers/{number}/syncs/{kind}", status_code=202)
+    async def synced(number: str, kind: str, body: Asked = None) -> JSONResponse:
+        """Remember that Meta was asked for `history` or `contacts`, once; `{request_id?}` is its answer."""
+        named = {"history": HISTORY_ASKED, "contacts": CONTACTS_ASKED}
+        if kind not in named:
+            raise HTTPException(404, {"title": "no such sync", "fix": "There are: history, contacts."})
+        raw = Raw(orjson.dumps(body)) if body else UNSET
+        await _say(app, Item(number=number, event=named[kind], raw=raw))
+        return JSONResponse({"number": number, "asked": kind}, 202)
+
+
+async def numbers(app: App) -> list[Number]:
+    """The numbers of all shards."""
+    found: list[Number] = []
+    for shard in range(app.log.partitions):
+        for _, value in await app.store.heads(MESSAGES, shard, "numbers", FAR, NUMBERS_MAX):
+            found.append(decode_state(Number, value))
+    return sorted(found, key=lambda state: state.number)
+
+
+def view(state: Number, now: float) -> dict[str, Any]:
+    """A number as the API shows it."""
+    standing = state.standings.get(LIFE)
+    return {
+        "number": state.number,
+        "waba": state.waba,
+        "business_phone": state.business_phone,
+        "rate_per_s": state.rate_per_s,
+        "sending": "paused" if state.paused_because else "on",
+        "because": state.paused_because or lifecycle.value_of(state, TOKEN, now) or None,
+        "life": lifecycle.life(state, now),
+        "reason": (standing.why if standing is not None else "") or None,
+    }
+
+
+def _at(state: Number) -> str | None:
+    return rfc3339(state.changed_at) if state.changed_at else None
+
+
+def _is_id(number: str) -> bool:
+    return number.isascii() and number.isalnum() and len(number) <= NUMBER_CHARS_MAX
+
+
+async def _load(app: App, number: str, key: str, kind: Any) -> Any:
+    shard = partition_of(number, app.log.partitions)
+    found = await app.store.load(MESSAGES, shard, [key])
+    return decode_state(kind, found[key]) if key in found else None
+
+
+async def _say(app: App, item: Item) -> None:
+    """Append an operator's word; 202 once it is durable."""
+    now, number = app.clock(), item.number
+    item.field, item.at, item.received_at = OURS, now, now
+    event_id = f"admin:{number}:{item.event}:{now}"
+    event = Event(event_id, "webhook.account", number, items.encode(item), now, now, number)
+    await write(app, INBOUND, event)

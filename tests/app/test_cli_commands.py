@@ -1,0 +1,176 @@
+"""The commands beside a running service: tail, send, numbers."""
+
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.processes import COEXIST, Process, coexist, environment
+
+NUMBER = "106540352242922"
+CONTACT = "34600111222"
+
+
+def lines(result):
+    assert result.exit_code == 0, result.output
+    return result.output.splitlines()
+
+
+def tailed(installation, *arguments):
+    """What is on a topic, as CloudEvents."""
+    return [json.loads(line) for line in lines(installation.run("tail", *arguments, "--no-follow", "--json"))]
+
+
+def until_told(installation, topic, kind, about):
+    """The newest event of a kind whose text contains `about`, as soon as there is one."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if found := [one for one in tailed(installation, topic, "--type", kind) if about in json.dumps(one)]:
+            return found[-1]
+        time.sleep(0.02)
+    raise AssertionError(f"no {kind} on {topic}")
+
+
+@pytest.fixture(scope="module")
+def known(installation):
+    """An installation in which a customer has written."""
+    body = {"number": NUMBER, "contact": CONTACT, "text": "Hola!"}
+    wamid = installation.sandbox.call("POST", "/customer/messages", body)["wamid"]
+    until_told(installation, "timeline", "message.added", wamid)
+    until_told(installation, "conversations", "conversation.state", CONTACT)
+    return installation
+
+
+def test_tail_prints_a_line_for_each_event_with_or_without_the_prefix(known):
+    plain = lines(known.run("tail", "timeline", "--no-follow", "--type", "message.added"))
+    assert plain == lines(known.run("tail", "coexist.timeline", "--no-follow", "--type", "message.added"))
+    assert all(" message.added " in line and f" {NUMBER} " in line for line in plain)
+
+
+def test_tail_prints_cloudevents_and_chooses_by_number_and_type(known):
+    events = tailed(known, "timeline", "--number", NUMBER, "--type", "message.added")
+    assert events
+    assert {(one["type"], one["number"], one["topic"]) for one in events} == {("message.added", NUMBER, "timeline")}
+    assert all(one["seq"].isdecimal() and one["specversion"] == "1.0" for one in events)
+    assert tailed(known, "timeline", "--number", "1") == []
+
+
+def test_tail_follows_from_the_end_until_it_is_interrupted(known):
+    command = [*COEXIST, "tail", "timeline", "--type", "message.added"]
+    with Process(command, known.folder, "tail", environment(**known.settings)) as process:
+        body = {"number": NUMBER, "contact": CONTACT, "text": "seguit"}
+
+        def heard():
+            known.sandbox.call("POST", "/customer/messages", body)
+            time.sleep(0.1)
+            return "seguit" in process.out.read_text()
+
+        process.until(heard)
+        assert "Hola!" not in process.out.read_text()
+        code, took_s = process.stop()
+        assert (code, took_s < 2) == (0, True)
+        assert process.err.read_text() == ""
+
+
+def test_tail_ends_quietly_when_nobody_reads_its_output_any_more(known):
+    command = [*COEXIST, "tail", "inbound", "--no-follow", "--json"]
+    with subprocess.Popen(
+        command, env=environment(**known.settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        process.wait(10)
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_tail_of_a_topic_that_is_none_names_those_that_are(known):
+    result = known.run("tail", "timelin", "--no-follow")
+    assert (result.exit_code, "timeline" in result.output) == (2, True)
+
+
+def test_tail_without_a_data_folder_says_what_to_start(tmp_path):
+    result = coexist("tail", "timeline", "--no-follow", data_dir=tmp_path / "none")
+    assert (result.returncode, result.stdout) == (3, "")
+    assert "coexist run" in result.stderr
+
+
+def test_send_prints_the_command_id_and_with_wait_its_outcomes(known):
+    command_id, *steps = lines(
+        known.run("send", "--number", NUMBER, "--to", CONTACT, "--text", "Bon dia", "--wait", 10)
+    )
+    assert [step.split()[1] for step in steps] == ["send.requested", "send.attempted", "send.accepted"]
+    assert until_told(known, "sends", "send.accepted", command_id)["data"]["command_id"] == command_id
+
+
+def test_send_takes_the_data_of_a_command_from_a_file_and_from_standard_input(known, tmp_path):
+    data = {
+        "command_id": "from-a-file",
+        "number": NUMBER,
+        "to": CONTACT,
+        "message": {"type": "text", "text": {"body": "Des d'un fitxer"}},
+        "policy": "at_most_once",
+    }
+    file = tmp_path / "command.json"
+    file.write_text(json.dumps(data))
+    assert lines(known.run("send", "--json", file, "--wait", 10))[0] == "from-a-file"
+    sent = subprocess.run(
+        [*COEXIST, "send", "--json", "-"],
+        input=json.dumps(data | {"command_id": "from-a-pipe"}),
+        env=environment(**known.settings),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (sent.returncode, sent.stdout, sent.stderr) == (0, "from-a-pipe\n", "")
+    wrong = known.run("send", "--json", file.with_name("none.json"))
+    assert wrong.exit_code == 2
+    file.write_text("[]")
+    assert known.run("send", "--json", file).exit_code == 2
+
+
+def test_send_cancels_what_has_not_gone(known, tmp_path):
+    file = tmp_path / "later.json"
+    message = {"type": "text", "text": {"body": "més tard"}}
+    later = {"number": NUMBER, "to": CONTACT, "message": message, "not_before": "2999-01-01T00:00:00Z"}
+    file.write_text(json.dumps(later | {"command_id": "much-later"}))
+    assert lines(known.run("send", "--json", file)) == ["much-later"]
+    until_told(known, "sends", "send.deferred", "much-later")
+    assert lines(known.run("send", "--cancel", "much-later")) == ["much-later"]
+    until_told(known, "sends", "send.cancelled", "much-later")
+    unknown = known.run("send", "--cancel", "never-heard-of")
+    assert (unknown.exit_code, "no such command" in unknown.output) == (1, True)
+
+
+def test_send_that_lacks_something_or_gets_no_outcome_says_so(known):
+    assert known.run("send", "--number", NUMBER).exit_code == 2
+    nobody = known.run("send", "--number", "1", "--to", CONTACT, "--text", "x", "--wait", 0.3)
+    assert (nobody.exit_code, "No outcome within 0.3 s" in nobody.output) == (1, True)
+
+
+def test_numbers_are_listed_paused_and_resumed(known):
+    assert any(line.startswith(f"{NUMBER}  20/s  sending on") for line in lines(known.run("numbers", "list")))
+    assert lines(known.run("numbers", "pause", NUMBER)) == [f"{NUMBER}: paused"]
+    end = time.monotonic() + 10
+    while "sending paused" not in known.run("numbers", "list").output:
+        assert time.monotonic() < end
+    assert lines(known.run("numbers", "resume", NUMBER)) == [f"{NUMBER}: resumed"]
+    assert lines(known.run("numbers", "add", "106540352249999")) == ["106540352249999"]
+
+
+def test_a_command_without_a_running_service_ends_with_3_and_says_what_to_start(tmp_path):
+    for arguments in (["numbers", "list"], ["send", "--number", "1", "--to", "2", "--text", "x"]):
+        result = coexist(*arguments, data_dir=tmp_path)
+        assert (result.returncode, result.stdout) == (3, "")
+        assert "coexist run" in result.stderr
+    gone = coexist("numbers", "list", admin_url="http://127.0.0.1:9")
+    assert (gone.returncode, "did not answer" in gone.stderr) == (3, True)
+
+
+def test_tail_reads_what_a_stopped_service_left(known):
+    """The last one of this file: it stops the service."""
+    before = tailed(known, "timeline")
+    assert known.service.stop(signal.SIGTERM)[0] == 0
+    assert tailed(known, "timeline") == before

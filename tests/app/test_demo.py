@@ -1,0 +1,43 @@
+"""`coexist demo`: the first thing anybody runs, as they run it."""
+
+import tempfile
+from pathlib import Path
+
+from tests.processes import COEXIST, Process, coexist, environment
+
+SECONDS = 8
+ROWS = (
+    "webhook items acknowledged",
+    "messages on timeline",
+    "shown twice",
+    "gaps in seq",
+    "sends accepted",
+    "echoes received",
+    "duplicates dropped",
+    "own echoes matched",
+    "echo latency p50 / p99",
+)
+
+
+def folders():
+    return set(Path(tempfile.gettempdir()).glob("coexist-demo-*"))
+
+
+def test_the_demo_ends_by_itself_with_a_ledger_that_balances(tmp_path):
+    result = coexist("demo", "--seconds", SECONDS, "--no-browser", "--seed", 7, cwd=tmp_path, timeout_s=60)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "ledger balances" in result.stdout
+    assert all(row in result.stdout for row in ROWS)
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_ends_with_0_when_it_is_interrupted_and_leaves_nothing_behind(tmp_path):
+    with Process([*COEXIST, "demo", "--no-browser"], tmp_path, "demo", environment()) as process:
+        process.until(lambda: "Ctrl-C stops." in process.err.read_text())
+        told = process.err.read_text().replace("\n", "")
+        (folder,) = (one for one in folders() if one.name in told)
+        code, took_s = process.stop()
+        assert code == 0
+        assert took_s < 3
+        assert not folder.exists()

@@ -1,0 +1,177 @@
+"""`coexist doctor`: what is well is said in a line, what is not comes with its fix; and the echo test."""
+
+import asyncio
+import time
+
+import httpx
+import pytest
+
+from services.doctor import Doctor
+from services.doctor_echo import EchoTest, sandbox_at
+from services.graph_account import GraphAccount
+from services.sandbox.config import Number
+from services.sandbox.faults import calm
+from services.serve import write_address
+from tests.app.rig import settings, together, until
+from tests.app.sandbox_receiver import NUMBER
+from tests.processes import DEFAULT_TOKEN, coexist
+
+WABA = Number().waba
+APP_ID = "990000000000001"
+
+
+async def examine(rig, clock=time.time, wabas=(), **more):
+    """What the doctor finds, by what it looked at."""
+    folder = rig.app.settings.data_dir
+    found = settings(folder, str(rig.meta.base_url).rstrip("/"), **{"meta_app_id": APP_ID, **more})
+    own = found.meta_access_token
+    token = own.get_secret_value() if own else ""
+    with httpx.Client(trust_env=False) as web:
+        graph = GraphAccount(web, found.meta_graph_url, "v26.0", token)
+        doctor = Doctor(found, graph, web, tuple(wabas), clock=clock)
+        return {one.what: one for one in await asyncio.to_thread(lambda: list(doctor.examine()))}
+
+
+async def ready(rig):
+    """A service that has a number, whose app is subscribed."""
+    write_address(rig.app)
+    await rig.data("account", "number.onboarded")
+    token = {"Authorization": f"Bearer {DEFAULT_TOKEN}"}
+    assert (await rig.meta.post(f"/v26.0/{WABA}/subscribed_apps", headers=token)).status_code == 200
+
+
+async def test_a_whole_installation_has_nothing_to_mend(tmp_path):
+    async with together(tmp_path) as rig:
+        await rig.customer()
+        await ready(rig)
+        found = await examine(rig)
+        assert [one for one in found.values() if one.ok is not True] == []
+        assert list(found) == [
+            *("app secret", "verify token", "access token", "data folder", "disk", "SQLite", "admin listener"),
+            *(f"number {NUMBER}", "handshake", "wrong verify token", "signed webhook", "unsigned webhook"),
+            *("Graph", "clock", "token", f"numbers of {WABA}", f"subscription of {WABA}", "fields of the app"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("about", "what", "fix"),
+    [
+        ({"meta_verify_token": "another"}, "handshake", "must read the challenge back"),
+        ({"meta_app_secrets": "x" * 32}, "signed webhook", "another app secret"),
+        ({"meta_access_token": "another"}, "token", "Make a new one"),
+        ({"meta_app_id": "123"}, f"subscription of {WABA}", "coexist onboard"),
+        ({"meta_graph_url": "http://127.0.0.1:9"}, "Graph", "must be reachable"),
+        ({"admin_url": "http://127.0.0.1:9"}, "admin listener", "coexist run"),
+        ({"meta_app_secrets": []}, "app secret", "App settings → Basic"),
+        ({"meta_verify_token": None}, "verify token", "dashboard"),
+        ({"meta_access_token": None}, "access token", "System users"),
+    ],
+)
+async def test_each_wrong_setting_is_found_with_its_fix(tmp_path, about, what, fix):
+    async with together(tmp_path) as rig:
+        await rig.customer()
+        await ready(rig)
+        finding = (await examine(rig, wabas=[WABA], **about))[what]
+        assert finding.ok is False
+        assert fix in finding.fix
+
+
+async def test_what_is_wrong_at_meta_is_found_with_its_fix(tmp_path):
+    faults = calm()
+    faults.on_biz_app = False
+    async with together(tmp_path, faults=faults) as rig:
+        await rig.customer()
+        write_address(rig.app)
+        await rig.data("account", "number.onboarded")
+        found = await examine(rig, clock=lambda: time.time() + 120)
+        wrong = {what: finding.fix for what, finding in found.items() if finding.ok is False}
+        assert set(wrong) == {"clock", f"numbers of {WABA}", f"subscription of {WABA}"}
+        assert "NTP" in wrong["clock"]
+
+
+async def test_a_paused_number_is_found(tmp_path):
+    async with together(tmp_path) as rig:
+        await rig.customer()
+        await ready(rig)
+        await rig.admin.post(f"/v1/numbers/{NUMBER}/pause")
+        await rig.data("account", "number.changed")
+        assert (await examine(rig))[f"number {NUMBER}"].says == "operator"
+
+
+def test_a_folder_that_cannot_be_made_is_found(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = coexist("doctor", cwd=tmp_path, data_dir=tmp_path / "file" / "data", meta_graph_url="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "✗ data folder" in done.stdout
+    assert "to mend." in done.stdout
+
+
+def test_settings_that_cannot_be_read_are_the_first_finding(tmp_path):
+    done = coexist("doctor", cwd=tmp_path, prot=1)
+    assert done.returncode == 1
+    assert "Did you mean COEXIST_PORT" in done.stdout
+
+
+async def test_no_secret_is_ever_printed(tmp_path):
+    async with together(tmp_path) as rig:
+        await rig.customer()
+        await ready(rig)
+        found = await examine(rig, meta_access_token="EAAsecret", meta_verify_token="very-own")
+        text = str(list(found.values()))
+        assert "EAAsecret" not in text
+        assert "very-own" not in text
+
+
+async def test_the_echo_test_sends_one_message_each_way_and_says_where_the_time_went(tmp_path):
+    async with together(tmp_path) as rig:
+        url = str(rig.meta.base_url).rstrip("/")
+        done = await asyncio.to_thread(
+            lambda: coexist(
+                *("doctor", "echo", "--wait", 10),
+                cwd=tmp_path,
+                admin_url=f"http://127.0.0.1:{rig.app.admin.port}",
+                meta_graph_url=url,
+            )
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        lines = done.stdout.splitlines()
+        assert [line for line in lines if line.startswith("✓")] == [
+            "✓ customer → Coexist: on the timeline",
+            "✓ Business App → Coexist: on the timeline",
+        ]
+        assert sum("made durable" in line or "decided whose" in line for line in lines) == 2
+        assert all(line.endswith(" ms") for line in lines if line.startswith("    "))
+
+
+async def test_an_echo_that_does_not_come_is_a_failure(tmp_path):
+    faults = calm()
+    faults.paused = True
+    async with together(tmp_path, faults=faults) as rig:
+        said = []
+        url, admin = str(rig.meta.base_url).rstrip("/"), f"http://127.0.0.1:{rig.app.admin.port}"
+        with httpx.Client(trust_env=False) as client:
+            came = await asyncio.to_thread(EchoTest(client, admin, url, NUMBER, 0.5, said.append).run)
+        assert came is False
+        assert said[0].startswith("✗ customer → Coexist: nothing within 0.5 s")
+
+
+async def test_with_the_real_meta_a_person_is_told_what_to_do(tmp_path):
+    async with together(tmp_path) as rig:
+        said, admin = [], f"http://127.0.0.1:{rig.app.admin.port}"
+        with httpx.Client(trust_env=False) as client:
+            test = asyncio.create_task(asyncio.to_thread(EchoTest(client, admin, "", NUMBER, 10, said.append).run))
+
+            async def told(times):
+                return len([line for line in said if "Waiting" in line]) == times
+
+            await until(lambda: told(1))
+            await rig.customer()
+            await until(lambda: told(2))
+            await rig.owner()
+            assert await test is True
+        assert said[0].startswith("From another phone, write to the business now.")
+
+
+def test_a_sandbox_is_told_from_the_real_graph():
+    with httpx.Client(trust_env=False) as client:
+        assert sandbox_at(client, "http://127.0.0.1:9") == ""
