@@ -48,7 +48,10 @@ class Word(NamedTuple):
 
 _PLAIN: dict[tuple[str, str], tuple[Word, ...]] = {
     (OURS, "PAUSED"): (Word(OPERATOR, "operator"),),
-    (OURS, "RESUMED"): (Word(OPERATOR, ""), Word(LIFE, CONNECTED), Word(BAN, ""), Word(RESTRICTION, "")),
+    (OURS, "RESUMED"): (
+        *(Word(respect, "") for respect in (OPERATOR, BAN, RESTRICTION, TOKEN)),
+        Word(LIFE, CONNECTED),
+    ),
     (OURS, "REGISTERED"): (Word(LIFE, CONNECTED),),
     ("account_update", "ACCOUNT_OFFBOARDED"): (Word(LIFE, "offboarded"),),
     ("account_update", "ACCOUNT_RECONNECTED"): (Word(LIFE, CONNECTED),),

@@ -103,6 +103,7 @@ def _hear(turn: Turn, item: Item, source: int) -> None:
     before = turn.message(item.number, item.message_id)
     person = turn.person(item, item.message_id)
     now = msg.heard(before, item, source, person.conversation_id)
+    now.name = now.name or person.name
     now.added = now.added or before.wake_at is None
     if turn.rules.timeline_raw:
         now.raw = now.raw or msg.raw_bytes(item.raw)
@@ -117,6 +118,7 @@ def _on_echo(turn: Turn, item: Item) -> None:
     before = turn.message(item.number, item.message_id)
     person = turn.person(item, item.message_id)
     now = msg.heard(before, item, ECHO, person.conversation_id)
+    now.name = now.name or person.name
     if turn.rules.timeline_raw:
         now.raw = now.raw or msg.raw_bytes(item.raw)
     if before.sources & ECHO:

@@ -1,6 +1,7 @@
 """What happens to a number on its own shard: it is met, stands somewhere, imports its history, loses its token."""
 
 import copy
+import math
 
 from echo_sync import imports, lifecycle
 from echo_sync.account import TOKEN_REFUSED, account_facts, preference_data
@@ -70,6 +71,8 @@ def hear(turn: Turn, item: Item, said: tuple[Word, ...]) -> None:
     """Words on where a number stands; what they change is one fact."""
     before: Number | None = turn.get(number_key(item.number))
     if before is None:
+        if turn.is_first():
+            turn.tell_account(item.number, account_facts(item))
         return
     after = lifecycle.heard(before, said, item.at, turn.now)
     if after is before:
@@ -100,8 +103,8 @@ def wake(turn: Turn, number: Number) -> None:
     assert number.wake_at is not None  # noqa: S101 - it was due
     after = lifecycle.settled(copy.copy(number), turn.now)
     turn.put(number_key(number.number), after)
-    before_it_was_due = number.wake_at - 1
-    turn.tell_account(number.number, lifecycle.facts(number, after, None, turn.now, before_it_was_due))
+    just_before = math.nextafter(number.wake_at, 0)
+    turn.tell_account(number.number, lifecycle.facts(number, after, None, turn.now, just_before))
 
 
 # --- history imports

@@ -38,10 +38,7 @@ def add(api: FastAPI, app: App) -> None:
     @api.get("/v1/numbers/{number}")
     async def get_number(number: str) -> JSONResponse:
         """One number: how it stands, and how far its history import is."""
-        state: Number | None = await _load(app, number, number_key(number), Number)
-        if state is None:
-            fix = "Add it: `coexist numbers add`, or `coexist onboard`."
-            raise HTTPException(404, {"title": "no such number", "fix": fix})
+        state = await _known(app, number)
         history: Import | None = await _load(app, number, import_key(number), Import)
         return JSONResponse(
             view(state, app.clock()) | {"history": imports.view(history or Import()), "changed_at": _at(state)}
@@ -59,12 +56,14 @@ def add(api: FastAPI, app: App) -> None:
     @api.post("/v1/numbers/{number}/pause", status_code=202)
     async def pause(number: str) -> JSONResponse:
         """Hold all sends of a number until it is resumed."""
+        await _known(app, number)
         await _say(app, Item(number=number, event="PAUSED"))
         return JSONResponse({"number": number, "sending": "paused"}, 202)
 
     @api.post("/v1/numbers/{number}/resume", status_code=202)
     async def resume(number: str) -> JSONResponse:
         """Let a number send again, whoever had paused it: a person says that it may."""
+        await _known(app, number)
         await _say(app, Item(number=number, event="RESUMED"))
         return JSONResponse({"number": number, "sending": "on"}, 202)
 
@@ -74,6 +73,7 @@ def add(api: FastAPI, app: App) -> None:
         named = {"history": HISTORY_ASKED, "contacts": CONTACTS_ASKED}
         if kind not in named:
             raise HTTPException(404, {"title": "no such sync", "fix": "There are: history, contacts."})
+        await _known(app, number)
         raw = Raw(orjson.dumps(body)) if body else UNSET
         await _say(app, Item(number=number, event=named[kind], raw=raw))
         return JSONResponse({"number": number, "asked": kind}, 202)
@@ -91,13 +91,14 @@ async def numbers(app: App) -> list[Number]:
 def view(state: Number, now: float) -> dict[str, Any]:
     """A number as the API shows it."""
     standing = state.standings.get(LIFE)
+    because = state.paused_because or lifecycle.value_of(state, TOKEN, now)
     return {
         "number": state.number,
         "waba": state.waba,
         "business_phone": state.business_phone,
         "rate_per_s": state.rate_per_s,
-        "sending": "paused" if state.paused_because else "on",
-        "because": state.paused_because or lifecycle.value_of(state, TOKEN, now) or None,
+        "sending": "paused" if because else "on",
+        "because": because or None,
         "life": lifecycle.life(state, now),
         "reason": (standing.why if standing is not None else "") or None,
     }
@@ -109,6 +110,15 @@ def _at(state: Number) -> str | None:
 
 def _is_id(number: str) -> bool:
     return number.isascii() and number.isalnum() and len(number) <= NUMBER_CHARS_MAX
+
+
+async def _known(app: App, number: str) -> Number:
+    """The number. Raises HTTPException 404."""
+    state: Number | None = await _load(app, number, number_key(number), Number)
+    if state is None:
+        fix = "Add it: `coexist numbers add`, or `coexist onboard`."
+        raise HTTPException(404, {"title": "no such number", "fix": fix})
+    return state
 
 
 async def _load(app: App, number: str, key: str, kind: Any) -> Any:

@@ -112,7 +112,9 @@ class Doctor:
         except click.ClickException as problem:
             yield Finding("admin listener", ok=False, says="no answer", fix=problem.message)
             return
-        yield Finding("admin listener", ok=True, says=f"{len(numbers)} numbers known")
+        yield Finding("admin listener", ok=True, says="answers")
+        if not numbers:
+            yield Finding("numbers", ok=None, says="none known yet: `coexist onboard --waba ID`")
         for number in numbers:
             fix = f"See `coexist numbers show {number['number']}`; when it is clear, `coexist numbers resume`."
             paused = number["because"]

@@ -79,7 +79,10 @@ class Metrics:
             "coexist_media_fetch_seconds", "Time to fetch and keep one media object.", registry=registry
         )
         self.statuses = Counter("coexist_statuses_total", "Statuses by kind.", ["status"], registry=registry)
-        # Looking a label up costs more than counting it: those of every webhook and every echo are looked up once.
+        self._look_up()
+
+    def _look_up(self) -> None:
+        """The labels of every webhook and every echo, found once: to find one costs more than to count it."""
         self._answered = {status: self.requests.labels(outcome) for status, outcome in OUTCOMES.items()}
         self._signed = self._secrets.labels("current"), self._secrets.labels("previous")
         self._echo = {stage: self.echo.labels(stage) for stage in ("meta", "append", "resolve", "total")}

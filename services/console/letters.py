@@ -1,9 +1,10 @@
 """Dead letters as an operator meets them: look, replay, discard.
 
-What was done with a letter is a state of its own in the store, under its place on the topic, and a replay is an
-output of the same commit. So "replayed" and the record that goes out again become durable together or not at all,
-two operators cannot replay one letter twice (the lease's epoch is compared), both editions do it by the contract that
-they are tested for, and neither a table nor an event type had to be added.
+What was done with a letter is a state of its own in the store, under its place on the topic: durable in both editions
+by the contract that they are tested for, without a table or an event type of its own, and the lease's epoch keeps two
+operators apart. A replay is appended first and marked then. A crash between the two leaves the letter open, and a
+record that is appended twice is what its topic promises anyway: at least once, known by its id. (As an output of the
+same commit it would wait in the cluster's outbox, which only the processors' own shards publish.)
 """
 
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def view(found: Letter, *, raw: bool = False) -> dict[str, Any]:
     return told | about
 
 
-async def _settle(app: App, found: Letter, action: str, outputs: list[tuple[str, Event]]) -> None:
+async def _settle(app: App, found: Letter, action: str, again: list[tuple[str, Event]]) -> None:
     shard, key = found.record.partition, _key(found.record.offset)
     try:
         lease = await app.store.acquire(NAME, shard, OWNER, LEASE_S)
@@ -118,7 +119,9 @@ async def _settle(app: App, found: Letter, action: str, outputs: list[tuple[str,
         if await app.store.load(NAME, shard, [key]):
             raise HTTPException(409, {"title": "it was settled already", "fix": "Nothing is left to do."})
         row = Row(msgspec.msgpack.encode(Settled(action=action, at=app.clock())))
-        await app.store.commit(Commit(lease, {}, {key: row}, outputs))
+        if again:
+            await app.log.append(again)
+        await app.store.commit(Commit(lease, rows={key: row}))
         await app.store.release(lease)
     except (Fenced, LogUnavailable):
         raise HTTPException(503, AGAIN) from None

@@ -209,6 +209,18 @@ async def test_offboarding_pauses_a_send_and_reconnecting_lets_it_go_by_itself(t
         assert kinds == ["number.onboarded", "number.offboarded", "number.reconnected"]
 
 
+async def test_a_number_that_nobody_knows_cannot_be_shown_paused_or_synchronised(tmp_path):
+    async with together(tmp_path) as rig:
+        calls = [("GET", ""), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/syncs/history")]
+        for method, path in calls:
+            answer = await rig.admin.request(method, f"/v1/numbers/{STRANGER}{path}")
+            assert (answer.status_code, answer.json()["title"]) == (404, "no such number")
+        await rig.customer()
+        await rig.data("account", "number.onboarded")
+        assert (await rig.admin.post(f"/v1/numbers/{NUMBER}/syncs/photos")).status_code == 404
+        assert (await rig.admin.post("/v1/numbers", json={"number": "../x"})).status_code == 422
+
+
 async def queued(rig, command):
     answer = (await rig.admin.get(f"/v1/sends/{command}")).json()
     return answer if answer.get("state") == "queued" else None

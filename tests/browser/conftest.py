@@ -11,27 +11,29 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 _said = []
 
 
-def _missing(request, reason):
-    """Say it loudly, once, whatever is captured; with COEXIST_REQUIRE_BROWSER it is a failure."""
+def _missing(reason):
+    """Skip, to be said loudly at the end; with COEXIST_REQUIRE_BROWSER it is a failure."""
     if os.environ.get("COEXIST_REQUIRE_BROWSER"):
         pytest.fail(reason)
-    if not _said:
-        _said.append(reason)
-        reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-        reporter.ensure_newline()
-        reporter.write_line(f"*** NO BROWSER TESTS: {reason} ***", red=True, bold=True)
+    _said.append(reason)
     pytest.skip(reason)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """One loud line, whatever is captured."""
+    if _said:
+        terminalreporter.write_line(f"*** NO BROWSER TESTS WERE RUN: {_said[0]} ***", red=True, bold=True)
+
+
 @pytest.fixture(scope="module")
-def browser(request):
+def browser():
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        _missing(request, "playwright is not installed; install tests/requirements.txt")
+        _missing("playwright is not installed; install tests/requirements.txt")
     chromium = next(filter(None, map(shutil.which, NAMES)), None)
     if chromium is None:
-        _missing(request, "there is no chromium on this machine; install Debian's package chromium")
+        _missing("there is no chromium on this machine; install Debian's package chromium")
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
         yield opened

@@ -8,6 +8,11 @@ from urllib.parse import urlsplit
 
 from tests.app.rig import together
 
+try:
+    from playwright.sync_api import expect
+except ImportError:  # the fixture `browser` says so, and every test here wants it
+    expect = None
+
 START_S = 20
 WAIT_MS = 5_000
 CHROMIUM_FLAGS = (

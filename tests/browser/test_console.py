@@ -4,13 +4,12 @@ import statistics
 import time
 
 import pytest
-from playwright.sync_api import expect
 
 from schemas.ports import Event
 from schemas.topics import OUTBOUND
 from tests.app.rig import CONTACT, NUMBER, service, until
 from tests.app.test_api_console import MANY, seed
-from tests.browser.rig import DESK, PHONE, World, fits, keep_picture, measured, watched
+from tests.browser.rig import DESK, PHONE, World, expect, fits, keep_picture, measured, watched
 
 pytestmark = pytest.mark.browser
 
@@ -338,9 +337,15 @@ def test_the_token_is_asked_for_once_and_kept_for_the_tab(browser, tmp_path):
 
 
 def test_ten_thousand_conversations_stay_usable(browser, tmp_path):
+    """A second each for the list and a search; on a machine that others keep busy, thrice a list of one."""
     with World(tmp_path, opener=lambda folder, about: service(folder, roles=())) as world:
         world.run(seed(world.rig, MANY))
         world.run(_register(world.rig))
+        with watched(browser, world.url, **DESK) as page:
+            started = time.monotonic()
+            page.goto("/#/numbers")
+            expect(page.locator("tbody tr")).to_have_count(1)
+            one_s = time.monotonic() - started
         with watched(browser, world.url, **DESK) as page:
             started = time.monotonic()
             page.goto(f"/#/conversations/{NUMBER}")
@@ -353,9 +358,11 @@ def test_ten_thousand_conversations_stay_usable(browser, tmp_path):
             page.locator("#search").fill("person 9876")
             expect(rows).to_have_count(1)
             search_s = time.monotonic() - started
-            measured(f"of 10,000 conversations: list {first_s:.2f} s, search {search_s:.2f} s")
-            assert first_s < 2
-            assert search_s < 2
+            measured(
+                f"of 10,000 conversations: list {first_s:.2f} s, search {search_s:.2f} s; of one number {one_s:.2f} s"
+            )
+            assert first_s < max(1, 3 * one_s)
+            assert search_s < max(1, 3 * one_s)
             rows.first.get_by_role("link").click()
             expect(page.locator("main h2")).to_contain_text("Person 9876")
 

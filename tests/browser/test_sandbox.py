@@ -4,9 +4,8 @@ import statistics
 import time
 
 import pytest
-from playwright.sync_api import expect
 
-from tests.browser.rig import DESK, PHONE, fits, keep_picture, measured, watched
+from tests.browser.rig import DESK, PHONE, expect, fits, keep_picture, measured, watched
 
 pytestmark = pytest.mark.browser
 

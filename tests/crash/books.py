@@ -114,9 +114,8 @@ def heard(books):
         for record in books.records(topic):
             kind, data = record.event.type.removeprefix("webhook."), orjson.loads(record.event.data)
             if kind == "history":
-                keys |= {
-                    f"history_{what}:{data['message_id']}" for what in ("message", "media") if "message_id" in data
-                }
+                wamid = data.get("message_id")
+                keys |= {f"history_message:{wamid}", f"history_media:{wamid}"}
             elif kind in ("message", "echo"):
                 keys.add(f"{kind}:{data['message_id']}")
             elif kind == "status":

@@ -28,6 +28,7 @@ class Line(Memory):
         self.held = []
         self.wire = []
         self.sent = []
+        self.opened = []
         self.hear(h.account("REGISTERED", h.T0 - 10))
 
     # --- what comes in
@@ -52,6 +53,7 @@ class Line(Memory):
     # --- the shell's part: announce, look once more, send (services.sending)
 
     def _leave(self, call):
+        self.opened.append((call.opened_at, call.command_id))
         if self.hold:
             self.held.append(call)
         else:

@@ -153,12 +153,12 @@ def check_end(script):
         if "send.resolved" in kinds:
             assert kinds.index("send.resolved") > kinds.index(ends[0])
         assert ("send.accepted" in kinds or "send.resolved" in kinds) == (command.state == cmd.ACCEPTED)
-    opened = [at for at, _, _ in line.sent]
+    opened = [at for at, _ in line.opened]
     for window_s in (0.5, 2.0, 10.0):
         assert most_within(opened, window_s) <= NUMBER_BURST + 20 * window_s
     for contact in CONTACTS:
         ids = {c.command_id for c in script.commands() if c.lane == cmd.lane_of(contact)}
-        times = [at for at, command_id, _ in line.sent if command_id in ids]
+        times = [at for at, command_id in line.opened if command_id in ids]
         assert most_within(times, 60) <= PAIR_BURST + 60 / PAIR_INTERVAL_S
     told = [data["command_id"] for data in line.told(SENDS)]
     assert set(told) >= {command.command_id for command in script.commands()}

@@ -10,7 +10,7 @@ from echo_sync.messages import Messages
 from schemas.items import Item
 from schemas.states import MESSAGES
 from schemas.topics import CONTACTS, HISTORY, INBOUND, TIMELINE
-from tests.harness import KEY, NUMBER, T0, WABA, Raw, event, message, phone, user
+from tests.harness import KEY, NUMBER, T0, WABA, Raw, echo, event, message, phone, user
 from tests.simulation.memory import Memory
 
 
@@ -97,6 +97,13 @@ def test_what_people_call_themselves_stays_what_they_are_called():
     alias = memory.state(MESSAGES, alias_keys(NUMBER, ada())[0])
     assert memory.state(MESSAGES, f"c/{alias.conversation}").name == "Ada"
     assert told(memory) == [("contact.changed", "Fontaneria Ada")]
+
+
+def test_an_echo_is_shown_with_the_name_from_the_address_book():
+    memory = world(entry("add", ada("Ada Sample"), T0))
+    memory.append(INBOUND, echo("wamid.E", ada(""), T0 + 5))
+    memory.settle()
+    assert memory.told(TIMELINE, "message.added")[0]["contact"]["name"] == "Ada Sample"
 
 
 def test_the_address_book_opens_no_conversation():

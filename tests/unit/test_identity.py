@@ -157,7 +157,7 @@ def test_an_echo_that_waits_survives_a_merge(memory):
     )
     memory.append("inbound", h.answered("c1", "accepted", h.user("US.1"), T0, "wamid.e"))
     memory.run_until(T0 + 60)
-    assert sorted(set(data["message_id"] for data in memory.told(TIMELINE, "message.added"))) == [
+    assert sorted({data["message_id"] for data in memory.told(TIMELINE, "message.added")}) == [
         "wamid.e",
         "wamid.m",
         "wamid.n",

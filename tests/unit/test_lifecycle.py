@@ -320,6 +320,11 @@ def test_a_refused_token_is_told_once_and_told_again_when_it_is_mended():
     assert paused(memory) == ""
 
 
+def test_a_word_on_a_number_that_is_not_listed_is_told_and_registers_nobody():
+    memory = world(update(OFFBOARDED, T0), registration="listed")
+    assert [told["event"] for told in memory.told(ACCOUNT)] == [OFFBOARDED]
+
+
 def test_history_that_names_only_the_account_declines_for_its_number():
     errors = Raw(b'[{"code":2593109,"title":"History sharing is turned off"}]')
     item = Item(number=WABA, waba=WABA, errors=errors, raw=errors, at=T0)

@@ -1,0 +1,186 @@
+"""Several processes on a real Kafka and a real Postgres, killed and frozen by seed: nothing lost, nothing told twice."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+
+import httpx
+import orjson
+import pytest
+
+from schemas.topics import SENDS, TIMELINE
+from services.postgres import Postgres
+from services.store_postgres import PostgresStore
+from tests.cluster.rig import Cluster, everything, told
+from tests.processes import Sandbox, Service, post, probe, settings_for
+
+pytestmark = [pytest.mark.kafka, pytest.mark.crash]
+
+CYCLES = 60 if os.environ.get("COEXIST_TEST_LONG") else 5
+SEED = 20_26
+NUMBERS = [f"10654035224{n:04}" for n in range(16)]
+SETTLE_S = 60.0
+MOVE_S = 10.0
+FROZEN_S = 9.0
+"""Longer than a lease."""
+WORKERS = "echo-sync,sender"
+
+
+def service(cluster, folder, name, roles, **more):
+    settings = settings_for(folder / name, **cluster.settings, **more)
+    return Service(settings, folder / name, "--roles", roles, name=name)
+
+
+def wamid(body):
+    return orjson.loads(body)["entry"][0]["changes"][0]["value"]["messages"][0]["id"]
+
+
+async def until(check, deadline_s=SETTLE_S):
+    async with asyncio.timeout(deadline_s):
+        while not await check():
+            await asyncio.sleep(0.1)
+
+
+class Traffic:
+    """Customers write without pause; `taken` are the ids of the messages that were acknowledged."""
+
+    def __init__(self, webhook):
+        self.webhook = webhook
+        self.taken = set()
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self):
+        dice = random.Random(SEED)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            while True:
+                body = probe(number=dice.choice(NUMBERS), contact=f"3460011{dice.randrange(40):04}")
+                if await asyncio.to_thread(post, self.webhook, body, httpx) == 200:
+                    self.taken.add(wamid(body))
+                await asyncio.sleep(0.01)
+
+    async def end(self):
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+def audit(taken, events):
+    added = [event.subject for event in events if event.type == "message.added"]
+    assert len(added) == len(set(added)), "a message was told twice"
+    assert taken <= set(added), f"{len(taken - set(added))} of {len(taken)} acknowledged messages are lost"
+
+
+async def test_workers_are_killed_and_frozen_and_nothing_is_lost_or_told_twice(tmp_path, tell):
+    dice = random.Random(SEED)
+    async with Cluster() as cluster, cluster.log() as log:
+        with service(cluster, tmp_path, "ingest", "ingest") as ingest:
+            await asyncio.to_thread(ingest.ready)
+            traffic = Traffic(ingest.webhook)
+            workers = [service(cluster, tmp_path, f"w{n}", WORKERS) for n in range(2)]
+            try:
+                for cycle in range(CYCLES):
+                    victim = dice.randrange(2)
+                    await asyncio.sleep(dice.uniform(0.5, 2.0))
+                    if cycle % 4 == 3:
+                        workers[victim].popen.send_signal(signal.SIGSTOP)
+                        await asyncio.sleep(FROZEN_S)
+                        workers[victim].popen.send_signal(signal.SIGCONT)
+                    else:
+                        workers[victim].kill()
+                        workers[victim] = service(cluster, tmp_path, f"w{victim}-{cycle}", WORKERS)
+                await traffic.end()
+
+                async def all_there():
+                    events = await told(log, TIMELINE)
+                    return traffic.taken <= {event.subject for event in events if event.type == "message.added"}
+
+                await until(all_there)
+            finally:
+                await traffic.end()
+                for worker in workers:
+                    worker.kill()
+        audit(traffic.taken, await told(log, TIMELINE))
+        repeats = len(await everything(log, TIMELINE)) - len(await told(log, TIMELINE))
+    tell(f"cluster: {CYCLES} kills and freezes, {len(traffic.taken)} messages, lost 0, told twice 0, repeats {repeats}")
+
+
+async def test_shards_move_within_ten_seconds_on_a_crash_and_on_scaling_out(tmp_path, tell):
+    async with Cluster(partitions=6) as cluster:
+        database = Postgres(cluster.url)
+        await database.start()
+        store = PostgresStore(database, 6)
+
+        async def shares():
+            await asyncio.sleep(0)
+            rows = await database.rows(
+                "SELECT owner, count(*) FROM leases WHERE expires_at > extract(epoch FROM clock_timestamp())"
+                " AND slot < 65536 GROUP BY owner"
+            )
+            return sorted(row[1] for row in rows)
+
+        async def shared(*wanted):
+            started = time.monotonic()
+
+            async def so():
+                return await shares() == sorted(wanted)
+
+            await until(so, MOVE_S)
+            return time.monotonic() - started
+
+        assert await store.installation_key()
+        with service(cluster, tmp_path, "a", WORKERS) as one:
+            await asyncio.to_thread(one.ready)
+            await shared(6)
+            with service(cluster, tmp_path, "b", WORKERS) as two:
+                await asyncio.to_thread(two.ready)
+                out_s = await shared(3, 3)
+                two.kill()
+            crash_s = await shared(6)
+            with service(cluster, tmp_path, "c", WORKERS) as three:
+                await asyncio.to_thread(three.ready)
+                await shared(3, 3)
+                await asyncio.to_thread(three.stop, signal.SIGTERM)
+            stop_s = await shared(6)
+        await database.close()
+    tell(
+        f"cluster: shards moved {out_s:.1f} s after a start was ready, {crash_s:.1f} s after a crash, {stop_s:.1f} s after a stop"
+    )
+
+
+async def test_a_sender_frozen_for_longer_than_its_lease_sends_nothing_twice(tmp_path):
+    async with Cluster(partitions=1) as cluster, cluster.log() as log:
+        number = "106540352242922"
+        with service(cluster, tmp_path, "ingest", "ingest,echo-sync") as ingest:
+            await asyncio.to_thread(ingest.ready)
+            with Sandbox(tmp_path, ingest.webhook) as sandbox:
+                frozen = service(cluster, tmp_path, "s1", "sender", meta_graph_url=sandbox.url)
+                await asyncio.to_thread(frozen.ready)
+                number = sandbox.call("GET", "/numbers")[0]["number"]
+                assert await asyncio.to_thread(post, ingest.webhook, probe(number=number)) == 200
+                wanted = [await ask(ingest, number, n) for n in range(12)]
+                await asyncio.sleep(0.3)
+                frozen.popen.send_signal(signal.SIGSTOP)
+                with service(cluster, tmp_path, "s2", "sender", meta_graph_url=sandbox.url):
+                    wanted += [await ask(ingest, number, n) for n in range(12, 16)]
+                    await asyncio.sleep(FROZEN_S)
+                    frozen.popen.send_signal(signal.SIGCONT)
+                    try:
+
+                        async def all_told():
+                            events = await told(log, SENDS)
+                            return set(wanted) <= {e.subject for e in events if e.type == "send.accepted"}
+
+                        await until(all_told, 200.0)
+                    finally:
+                        frozen.kill()
+                events = await told(log, SENDS)
+                accepted = [event.subject for event in events if event.type == "send.accepted"]
+                assert sorted(accepted) == sorted(set(accepted))
+
+
+async def ask(process, number, n):
+    body = {"number": number, "to": f"3460022{n:04}", "type": "text", "text": {"body": f"no. {n}"}}
+    answer = await asyncio.to_thread(httpx.post, f"{process.admin}/v1/messages", json=body, timeout=10)
+    assert answer.status_code == 202, answer.text
+    return answer.json()["command_id"]
