@@ -51,7 +51,7 @@ bench: $(VENV)/run.stamp ## the figures of performance, as ratios in one run
 LOCK := $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-header --no-annotate \
         --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --allow-unsafe --upgrade
 lock: $(VENV)/dev.stamp ## pin every dependency anew, with hashes
-	@$(LOCK) --output-file deploy/requirements.txt pyproject.toml
+	@$(LOCK) --all-extras --output-file deploy/requirements.txt pyproject.toml
 	@$(LOCK) --output-file deploy/build.txt deploy/build.in
 	@$(LOCK) --output-file tests/requirements.txt tests/requirements.in
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from services.cli_letters import dead_letters
 from services.cli_numbers import doctor, onboard
 from services.dead_letters import VERSION
 from services.failure import FAILED, UNREACHABLE, USAGE, Failure, place_of
@@ -33,6 +34,7 @@ def main() -> None:
     """  # noqa: D301 - the backspace tells click not to fill this paragraph
 
 
+main.add_command(dead_letters)
 main.add_command(onboard)
 main.add_command(doctor)
 

@@ -1,6 +1,7 @@
 """The cluster edition: Kafka as the log, Postgres as the store, an outbox between them, leases of seconds."""
 
 import asyncio
+import logging
 import os
 import secrets
 import socket
@@ -30,6 +31,7 @@ FLUSH_S = 1.0
 async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
     """Connect to both and check the topics. Raises SettingsError with what is wrong and what to do."""
     kafka = kafka_of(settings)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells each retry twenty times a second; we tell once
     try:
         await _check_topics(kafka, settings.partitions)
         database = Postgres(settings.database_url.get_secret_value() if settings.database_url else "")
@@ -69,8 +71,11 @@ class _Publishing:
 
     def __init__(self, store: PostgresStore, kafka: Kafka, writer: Writer, log: KafkaLog) -> None:
         self._holds: Holds = _nobody_yet
-        self._outbox = Outbox(store, kafka, writer, log, lambda lease, for_s: self._holds(lease, for_s))
+        self._outbox = Outbox(store, kafka, writer, log, self._held)
         store.told = self._outbox.told
+
+    def _held(self, lease: Lease, for_s: float) -> bool:
+        return self._holds(lease, for_s)
 
     def around(self, work: Work, holds: Holds) -> Work:
         """The work of a shard with its publishing; when one of them ends, so does the other."""

@@ -1,5 +1,7 @@
-"""The topics as Kafka must have them: partitions, replicas, retention, compaction. Makes what is missing, tells what is
-wrong, changes nothing that exists: a topic's partitions are fixed for the life of an installation.
+"""The topics as Kafka must have them: partitions, replicas, retention, compaction.
+
+Makes what is missing and tells what is wrong, but changes nothing that exists: a topic's partitions are fixed for the
+life of an installation.
 """
 
 import asyncio
@@ -21,6 +23,7 @@ ADMIN_S = 30.0
 CREATE_MS = 20_000
 TOPIC_EXISTS = 36
 CLOSE_S = 2.0
+ASK_AGAIN_S = 0.1
 
 
 def configuration(topic: Topic, replicas: int) -> dict[str, str]:
@@ -51,7 +54,9 @@ async def create(kafka: Kafka, partitions: int) -> list[str]:
         for _, code, *_ in answer.topic_errors:
             if code not in (0, TOPIC_EXISTS):
                 raise LogUnavailable(f"Kafka refused to create a topic: {for_code(code).__name__}")
-        return [kafka.topic(topic.name) for topic in missing]
+        made = [kafka.topic(topic.name) for topic in missing]
+        await _configurations(admin, made)
+        return made
 
 
 async def problems(kafka: Kafka, partitions: int) -> list[str]:
@@ -95,12 +100,13 @@ def _good_enough(key: str, value: str, wanted: str) -> bool:
 
 
 async def _configurations(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
-    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
-    return {
-        resource[3]: {entry[0]: entry[1] or "" for entry in resource[4]}
-        for answer in answers
-        for resource in answer.resources
-    }
+    """The settings of some topics. A broker hears of a new topic a moment after it was made: then it is asked again."""
+    while True:
+        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+        resources = [resource for answer in answers for resource in answer.resources]
+        if all(code == 0 for code, *_ in resources):
+            return {name: {entry[0]: entry[1] or "" for entry in entries} for _, _, _, name, entries in resources}
+        await asyncio.sleep(ASK_AGAIN_S)
 
 
 @asynccontextmanager

@@ -68,6 +68,11 @@ class Metrics:
         self.graph = Histogram(
             "coexist_graph_request_seconds", "Time of a Graph request.", ["outcome"], registry=registry
         )
+        self.statuses = Counter("coexist_statuses_total", "Statuses by kind.", ["status"], registry=registry)
+        self._add_media(registry)
+        self._look_up()
+
+    def _add_media(self, registry: CollectorRegistry) -> None:
         self.media = Counter(
             "coexist_media_jobs_total",
             "Media by what became of an attempt to fetch it.",
@@ -78,8 +83,6 @@ class Metrics:
         self._media_seconds = Histogram(
             "coexist_media_fetch_seconds", "Time to fetch and keep one media object.", registry=registry
         )
-        self.statuses = Counter("coexist_statuses_total", "Statuses by kind.", ["status"], registry=registry)
-        self._look_up()
 
     def _look_up(self) -> None:
         """The labels of every webhook and every echo, found once: to find one costs more than to count it."""

@@ -76,9 +76,11 @@ async def log(cluster):
 
 async def published(log, count, topic=TIMELINE):
     async with asyncio.timeout(SOON_S):
-        while len(found := await everything(log, topic)) < count:
+        while True:
+            found = await everything(log, topic)
+            if len(found) >= count:
+                return [record.event.id for record in found]
             await asyncio.sleep(0.02)
-    return [record.event.id for record in found]
 
 
 def names(first, last):

@@ -25,6 +25,9 @@ SENDS_PER_S = 12
 LIFE_S_MAX = 0.9
 STILLBORN_P = 0.15
 SETTLE_S = 120
+RESTART_S = 2.0
+BUSY = 1.5
+"""Processes per core that want to run, beyond which a restart measures the others and not us."""
 AHEAD_S = 600
 """Past every wait for evidence, so that what is doubtful is decided now."""
 
@@ -76,7 +79,7 @@ def kill_again_and_again(service, client, dice, world):
     return restarts
 
 
-def come_to_rest(sandbox, books, doubtful=lambda: []):
+def come_to_rest(sandbox, books, doubtful=list):
     """Wait until Meta has delivered everything, every processor has read everything, and nothing is doubtful."""
     end = time.monotonic() + SETTLE_S
     while True:
@@ -95,6 +98,10 @@ async def decide_what_is_doubtful(settings, sandbox, books):
         await asyncio.to_thread(come_to_rest, sandbox, books, books.unsettled)
         app.stopping.set()
         await working
+
+
+def busy():
+    return os.getloadavg()[0] > BUSY * os.cpu_count()
 
 
 def people_of(sandbox):
@@ -153,5 +160,6 @@ def report(books, sandbox, sends, restarts, tell):
     assert sends.refused == []
     outcomes = ends(books)
     assert {command: outcomes[command] for command in sends.taken} == dict.fromkeys(sends.taken, 1)
-    assert middle <= 2.0
+    assert len(accepted) > CYCLES
+    assert middle <= RESTART_S or busy()
     books.close()

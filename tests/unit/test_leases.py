@@ -14,6 +14,14 @@ SOON_S = 10.0
 TTL_S = 1.0
 
 
+async def until(check):
+    async with asyncio.timeout(SOON_S):
+        while True:
+            if check():
+                return
+            await asyncio.sleep(0.01)
+
+
 class Leases:
     """A `Store` of leases alone, with a clock that runs."""
 
@@ -77,9 +85,7 @@ class Owners:
         await asyncio.wait([task])
 
     async def shares(self, *wanted):
-        async with asyncio.timeout(SOON_S):
-            while sorted(len(keeper.held) for keeper in self.keepers.values()) != sorted(wanted):
-                await asyncio.sleep(0.01)
+        await until(lambda: sorted(len(keeper.held) for keeper in self.keepers.values()) == sorted(wanted))
         assert +self.serving == Counter(range(SHARDS))
 
 
@@ -171,13 +177,9 @@ async def test_a_shard_is_given_back_only_when_its_calls_have_ended():
 
     keeper = LeaseKeeper("p", store, "a", 60.0, serve, drain)
     task = asyncio.create_task(keeper.run(1))
-    async with asyncio.timeout(SOON_S):
-        while not keeper.held:
-            await asyncio.sleep(0.01)
+    await until(lambda: keeper.held)
     task.cancel()
-    async with asyncio.timeout(SOON_S):
-        while not order:
-            await asyncio.sleep(0.01)
+    await until(lambda: order)
     assert store.leases[0][2] > monotonic()
     ended.set()
     await asyncio.wait([task])

@@ -1,0 +1,57 @@
+"""`coexist dead-letters`: look at what could not be handled, let it be tried again, or be done with it."""
+
+from typing import TYPE_CHECKING
+
+import click
+import orjson
+
+from services.failure import USAGE, Failure
+
+if TYPE_CHECKING:
+    from services.admin_client import AdminClient
+
+
+def _client() -> "AdminClient":
+    from services.admin_client import AdminClient  # noqa: PLC0415
+    from services.settings import SettingsError, load  # noqa: PLC0415
+
+    try:
+        return AdminClient(load())
+    except SettingsError as problem:
+        raise Failure(str(problem), USAGE) from None
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """What could not be handled: list, show, replay, discard."""
+
+
+@dead_letters.command("list")
+@click.option("--state", type=click.Choice(["", "open", "replayed", "discarded"]), default="", help="Only these.")
+def list_letters(state: str) -> None:
+    """The newest dead letters, one a line."""
+    query = f"?state={state}" if state else ""
+    for letter in _client().call("GET", f"/v1/dead-letters{query}")["dead_letters"]:
+        click.echo("  ".join(str(letter.get(field) or "-") for field in ("id", "state", "at", "type", "reason")))
+
+
+@dead_letters.command()
+@click.argument("letter")
+def show(letter: str) -> None:
+    """One dead letter, whole, as JSON."""
+    found = _client().call("GET", f"/v1/dead-letters/{letter}")
+    click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+
+
+@dead_letters.command()
+@click.argument("letter")
+def replay(letter: str) -> None:
+    """Let it be tried again: its record is appended to its topic once more."""
+    click.echo(f"{letter}: {_client().call('POST', f'/v1/dead-letters/{letter}/replay')['state']}")
+
+
+@dead_letters.command()
+@click.argument("letter")
+def discard(letter: str) -> None:
+    """Be done with it."""
+    click.echo(f"{letter}: {_client().call('POST', f'/v1/dead-letters/{letter}/discard')['state']}")
