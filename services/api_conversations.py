@@ -14,8 +14,8 @@ from schemas.states import CONVERSATIONS, MESSAGES, Conversation, conversation_k
 from schemas.topics import OUTBOUND, partition_of
 from services.api_sends import FAR, find, write
 from services.console.conversations import page, search
-from services.runner import decode_state
 from services.running import App
+from services.shard import decode_state
 
 PAGE_MAX = 1_000
 

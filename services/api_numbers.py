@@ -17,8 +17,8 @@ from schemas.ports import Event
 from schemas.states import MESSAGES, Number, number_key
 from schemas.topics import INBOUND, partition_of
 from services.api_sends import FAR, write
-from services.runner import decode_state
 from services.running import App
+from services.shard import decode_state
 
 NUMBERS_MAX = 10_000
 NUMBER_CHARS_MAX = 64

@@ -13,8 +13,8 @@ from schemas.ports import Event, LogUnavailable
 from schemas.states import DELIVERY
 from schemas.topics import OUTBOUND, OUTBOUND_BULK
 from sender.command import Command, command_key, story_of
-from services.runner import decode_state
 from services.running import App
+from services.shard import decode_state
 
 ADDRESS = frozenset({"to", "recipient"})
 ABOUT = frozenset(

@@ -21,7 +21,7 @@ from schemas.topics import INBOUND
 from sender.conditions import find_conversation, withheld
 from sender.graph import CONNECT_S, Answer, Graph, body
 from sender.turn import Send
-from services.runner import decode_state
+from services.shard import decode_state
 
 APPEND_RETRY_S = 0.5
 

@@ -1,8 +1,15 @@
-"""What the tests measured, told at the end of a run: `tell` takes a line."""
+"""What the tests measured, told at the end of a run; and an end by SIGTERM that leaves no process behind."""
+
+import signal
 
 import pytest
 
 FIGURES = pytest.StashKey[list[str]]()
+
+
+def pytest_configure():
+    """Let SIGTERM end a run like Ctrl-C: what the tests have started is stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", 143))
 
 
 @pytest.fixture

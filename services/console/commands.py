@@ -43,8 +43,8 @@ from sender.conditions import withheld
 from sender.pacing import NUMBER_BURST, PAIR_BURST, PAIR_INTERVAL_S, wait_s
 from services.api_numbers import numbers
 from services.api_sends import FAR
-from services.runner import decode_state
 from services.running import App
+from services.shard import decode_state
 
 COMMANDS_MAX = 500
 """Commands that one answer holds."""

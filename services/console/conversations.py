@@ -9,8 +9,8 @@ from schemas.ports import NOWHERE
 from schemas.states import CONVERSATIONS, MESSAGES, Alias, Conversation, alias_key, conversation_key
 from schemas.topics import partition_of
 from services.api_sends import FAR
-from services.runner import decode_state
 from services.running import App
+from services.shard import decode_state
 
 SEARCHED_MAX = 20_000
 """Conversations that a search by name looks at, the latest first."""

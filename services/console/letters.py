@@ -17,8 +17,8 @@ from fastapi import HTTPException
 from schemas.instants import rfc3339
 from schemas.ports import Commit, Event, Fenced, LogUnavailable, Record, Row, State
 from schemas.topics import DEAD_LETTERS, TOPICS
-from services.runner import decode_state
 from services.running import App
+from services.shard import decode_state
 
 NAME = "services.dead_letters"
 """The owner of these states, as a processor is."""

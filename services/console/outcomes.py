@@ -12,8 +12,8 @@ from schemas.states import DELIVERY
 from schemas.topics import SENDS
 from sender.command import UNRESOLVED, Command, command_key
 from sender.errors import action_for
-from services.runner import decode_state
 from services.running import App
+from services.shard import decode_state
 
 BACK_MAX = 20_000
 """Outcomes per partition that are read back at most."""

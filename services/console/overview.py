@@ -16,8 +16,8 @@ from services.console.commands import unfinished
 from services.console.hour import MINUTE_S, Hour, counted, latencies, rate
 from services.console.letters import OPEN, letters
 from services.console.outcomes import Outcomes
-from services.runner import decode_state
 from services.running import App
+from services.shard import decode_state
 
 LAG_S_MAX = 5.0
 """Records that have waited longer than this are a problem."""

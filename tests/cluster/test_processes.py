@@ -147,7 +147,7 @@ async def test_shards_move_within_ten_seconds_on_a_crash_and_on_scaling_out(tmp_
             stop_s = await shared(6)
         await database.close()
     tell(
-        f"cluster: shards moved {out_s:.1f} s after a start was ready, {crash_s:.1f} s after a crash, {stop_s:.1f} s after a stop"
+        f"cluster: shards moved {out_s:.1f} s after a start, {crash_s:.1f} s after a crash, {stop_s:.1f} s after a stop"
     )
 
 

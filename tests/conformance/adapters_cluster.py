@@ -1,4 +1,4 @@
-"""The cluster edition's adapters for the conformance suites: a real Kafka, a real Postgres, and the outbox between them.
+"""The cluster edition's adapters for the conformance suites: real Kafka, real Postgres, and the outbox between them.
 
 Leases expire by the database's clock. Where a test lets time pass, every lease is moved into the past instead.
 """

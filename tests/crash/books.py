@@ -14,7 +14,7 @@ from sender.command import FINAL, Command
 from sender.delivery import Delivery
 from services.edition import FILE_NAME
 from services.log_sqlite import LogFile
-from services.runner import decode_state
+from services.shard import decode_state
 from services.store_sqlite import SHARDS_MAX
 
 READ = 2_000

@@ -10,7 +10,8 @@ from schemas.ports import Fenced
 from schemas.topics import TOPICS, partition_of
 from services.app import foreign_type
 from services.log_sqlite import SqliteLog
-from services.runner import Runner, decode_state
+from services.runner import Runner
+from services.shard import decode_state
 from services.sqlite_file import SqliteFile
 from services.store_sqlite import SqliteStore, scan
 from tests.harness import KEY, NUMBER, Clock, StrictStore, read_all

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.ports import Decision, Event, Fenced, State, Timer, foreign
 from schemas.topics import DEAD_LETTERS, INBOUND, OUTBOUND, TIMELINE, partition_of
-from services.runner import BATCH_RECORDS_MAX, TIMERS_MAX, Runner
+from services.runner import BATCH_RECORDS_MAX, BATCHES_PASSED_MAX, TIMERS_MAX, Runner
 from tests.conformance.adapters import PARTITIONS, SqlitePlace
 from tests.harness import NUMBER, T0
 
@@ -104,7 +104,7 @@ class Running:
         return sum(self.told.batches) == sum([await self.place.log.end(topic, SHARD) for topic in Counting.inputs])
 
     async def state(self, key):
-        from services.runner import decode_state
+        from services.shard import decode_state
 
         found = await self.place.store.load("counting", SHARD, [key])
         return decode_state(Count, found[key]) if key in found else None
@@ -143,6 +143,29 @@ async def test_batches_are_bounded(tmp_path):
         await run.read()
         assert max(run.told.batches) <= BATCH_RECORDS_MAX
         assert len(run.told.notes) == BATCH_RECORDS_MAX * 2
+
+
+async def test_what_nothing_follows_from_is_committed_in_a_quiet_moment(tmp_path):
+    async with running(tmp_path) as run:
+        await run.tell({}, {}, {})
+
+        async def stored():
+            return (await run.place.store.positions("counting", SHARD)).get(INBOUND) == 3
+
+        await until(stored)
+        await until(lambda: _has(run.told.batches))
+        assert run.told.batches == [0]
+
+
+async def test_what_nothing_follows_from_is_committed_at_the_latest_after_some_batches(tmp_path):
+    async with running(tmp_path) as run:
+        await run.tell(*({} for _ in range(BATCH_RECORDS_MAX * BATCHES_PASSED_MAX)))
+
+        async def committed():
+            return run.told.batches
+
+        await until(committed)
+        assert run.told.batches[0] > 0
 
 
 async def test_what_cannot_be_parsed_or_decided_is_a_dead_letter_and_stops_nobody(tmp_path):

@@ -1,0 +1,155 @@
+"""One shard of one processor in its owner's hands: the states a decider sees, and what a batch leaves to commit."""
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from schemas.ports import FOREIGN, Decision, Event, Lease, Missing, Processor, Row, State, Store, Timer
+
+CACHE_STATES_MAX = 3_072
+"""Committed states kept decoded per processor; an owner alone changes them, so they cannot be stale."""
+DECIDE_ROUNDS_MAX = 64
+
+Foreign = Callable[[str], type[State]]
+
+_encoder = msgspec.msgpack.Encoder()
+_decoders: dict[type[State], msgspec.msgpack.Decoder[Any]] = {}
+
+
+def decode_state(kind: type[State], value: bytes) -> Any:
+    """A stored state as a struct of its kind."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
+    return decoder.decode(value)
+
+
+class Shard:
+    """One shard of one processor in the hands of its owner. Implements `States` for the decider."""
+
+    def __init__(
+        self, processor: Processor, store: Store, lease: Lease, foreign: Foreign, kept: dict[int, int]
+    ) -> None:
+        self._kept = kept
+        self._processor = processor
+        self._store = store
+        self._lease = lease
+        self._foreign_type = foreign
+        self._known: dict[str, Any] = {}
+        self._changed: dict[str, State | None] = {}
+        self._foreign: dict[str, Any] = {}
+        self._heads: dict[tuple[str, float, int], list[tuple[str, Any]]] = {}
+        self.outputs: list[tuple[str, Event]] = []
+        self.calls: list[Any] = []
+        self.notes: list[str] = []
+
+    # --- States
+
+    def get(self, key: str) -> Any:
+        """See `States.get`."""
+        for states in (self._changed, self._known, self._foreign):
+            if key in states:
+                return states[key]
+        raise Missing([key])
+
+    def heads(self, line: str, until: float, limit: int) -> list[tuple[str, Any]]:
+        """See `States.heads`."""
+        wanted = (line, until, limit)
+        if wanted not in self._heads:
+            raise Missing(head=wanted)
+        return self._heads[wanted]
+
+    # --- a batch
+
+    async def prefetch(self, pairs: Iterable[tuple[Event, Any]]) -> None:
+        """Load what a batch is known to touch, and what those states name, in two rounds."""
+        keys = {key for event, item in pairs for key in self._processor.keys(event, item)}
+        loaded = await self._load(keys)
+        named = {
+            key
+            for found, state in loaded.items()
+            if not found.startswith(FOREIGN)
+            for key in self._processor.follow(found, state)
+        }
+        await self._load(named)
+
+    async def decide(self, event: Event | Timer, item: Any, now: float) -> None:
+        """Decide one event, loading what the decider asks for, and keep what follows for the commit."""
+        for _ in range(DECIDE_ROUNDS_MAX):
+            try:
+                decision = self._processor.decide(self, event, item, now)
+            except Missing as missing:
+                await self._fetch(missing)
+            else:
+                self.add(decision)
+                return
+        raise RuntimeError("a decider asks for ever more states")
+
+    def add(self, decision: Decision) -> None:
+        """Keep what follows from one event for the commit."""
+        self._changed.update(decision.states)
+        self.outputs.extend(decision.emit)
+        self.calls.extend(decision.calls)
+        self.notes.extend(decision.notes)
+
+    def is_clean(self) -> bool:
+        """Whether nothing follows from the batch but that it was read."""
+        return not (self._changed or self.outputs or self.calls or self.notes)
+
+    def rows(self) -> dict[str, Row | None]:
+        """The changed states as they are stored."""
+        return {
+            key: None if state is None else Row(_encoder.encode(state), state.wake_at, state.line, state.place)
+            for key, state in self._changed.items()
+        }
+
+    def settle(self) -> float | None:
+        """After the commit: what was changed is now known. Returns the earliest new `wake_at`."""
+        wakes = [state.wake_at for state in self._changed.values() if state and state.wake_at is not None]
+        self._known.update(self._changed)
+        excess = sum(self._kept.values()) + len(self._known) - self._kept.get(self._lease.shard, 0) - CACHE_STATES_MAX
+        for key in list(islice(self._known, max(0, excess))):
+            del self._known[key]
+        self._kept[self._lease.shard] = len(self._known)
+        self._clear()
+        return min(wakes, default=None)
+
+    def forget(self) -> None:
+        """Drop everything: the batch is to be decided anew from what is stored."""
+        self._known.clear()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._changed = {}
+        self._foreign = {}
+        self._heads = {}
+        self.outputs = []
+        self.calls = []
+        self.notes = []
+
+    async def _fetch(self, missing: Missing) -> None:
+        await self._load(missing.keys)
+        if missing.head is not None:
+            line, until, limit = missing.head
+            lease = self._lease
+            found = await self._store.heads(lease.processor, lease.shard, line, until, limit)
+            kind = self._processor.state_type
+            self._heads[missing.head] = [(key, decode_state(kind(key), value)) for key, value in found]
+
+    async def _load(self, keys: Iterable[str]) -> dict[str, Any]:
+        own = [k for k in keys if not k.startswith(FOREIGN) and k not in self._known and k not in self._changed]
+        others = [k for k in keys if k.startswith(FOREIGN) and k not in self._foreign]
+        values = await self._store.load(self._lease.processor, self._lease.shard, own) if own else {}
+        for key in own:
+            value = values.get(key)
+            self._known[key] = None if value is None else decode_state(self._processor.state_type(key), value)
+        for key in others:
+            self._foreign[key] = await self._load_foreign(key)
+        return {key: state for key in (*own, *others) if (state := self.get(key)) is not None}
+
+    async def _load_foreign(self, key: str) -> Any:
+        processor, _, inner = key[1:].partition("|")
+        value = (await self._store.load(processor, self._lease.shard, [inner])).get(inner)
+        return None if value is None else decode_state(self._foreign_type(key), value)
