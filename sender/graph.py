@@ -1,5 +1,6 @@
 """The one place that speaks to Graph: build a request, post it, say what the answer means."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,10 +52,11 @@ class Graph:
         """Post one message once. Never raises for what the network does: every outcome is an `Answer`."""
         headers = {"Authorization": f"Bearer {access_token}", "Content-Type": "application/json"}
         try:
-            response = await self._client.post(f"{self._root}/{number}/messages", content=content, headers=headers)
+            async with asyncio.timeout(CONNECT_S + ANSWER_S):
+                response = await self._client.post(f"{self._root}/{number}/messages", content=content, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol):
             return Answer("not_sent", reason="unreachable")
-        except httpx.HTTPError:
+        except (httpx.HTTPError, TimeoutError):
             return Answer("ambiguous", reason="no_answer")
         return classify(response.status_code, response.content)
 

@@ -19,11 +19,14 @@ from schemas.ports import Event, EventLog, Lease, LogUnavailable, Missing, State
 from schemas.states import Alias, Conversation
 from schemas.topics import INBOUND
 from sender.conditions import find_conversation, withheld
-from sender.graph import CONNECT_S, Answer, Graph, body
+from sender.graph import ANSWER_S, CONNECT_S, Answer, Graph, body
+from sender.lanes import ANSWER_WAIT_S
 from sender.turn import Send
 from services.shard import decode_state
 
 APPEND_RETRY_S = 0.5
+STALE_S = ANSWER_WAIT_S - ANSWER_S - CONNECT_S - 1
+"""An attempt that waited longer may be given up before its answer can come, so its request does not leave."""
 
 FOREIGN_TYPES: dict[str, type[State]] = {"i": Alias, "v": Conversation}
 
@@ -80,6 +83,8 @@ class Sending:
         The lease must outlast the time in which the request can leave. Its answer may come later: until then the open
         attempt keeps everybody, the next owner too, from that conversation for longer than an answer can take.
         """
+        if self._clock() - call.opened_at > STALE_S:
+            return Answer("not_sent", reason="stale")
         if not self._holds(lease, CONNECT_S):
             return Answer("not_sent", reason="lease_ends")
         conversation = await self._conversation(call, lease)
