@@ -29,7 +29,7 @@ def dataschema(type: str) -> str:  # noqa: A002 - the word of CloudEvents
     return f"urn:coexist:{type}:v1"
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def source(number: str) -> str:
     """Name the source of a number's events: a URI reference, together with the id unique for ever."""
     return f"/whatsapp/{quote(number, safe='')}"

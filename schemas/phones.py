@@ -14,7 +14,7 @@ def digits(phone: str) -> str:
     return bare if bare.isascii() and bare.isdigit() else ""
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def match_key(phone: str) -> str:
     """One form for the variants of one number: Brazil's ninth digit, Mexico's 521, Argentina's 549.
 

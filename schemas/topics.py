@@ -74,7 +74,7 @@ def murmur2(data: bytes) -> int:
     return h ^ (h >> 15)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def partition_of(key: str, partitions: int) -> int:
     """The partition on which `key` lies: murmur2 modulo the number of partitions, as Kafka's clients do it."""
     return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions

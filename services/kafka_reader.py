@@ -80,7 +80,7 @@ class KafkaReader:
     async def poll(self, limit: int, wait_s: float) -> Sequence[Record]:
         """See `Reader.poll`. Raises GapDetected. Every fourth poll begins with the least preferred topic."""
         self.done = dict(self._next)
-        if not any(self._buffers.values()) and wait_s > 0 and self._failure is None:
+        if not any(self._buffers.values()) and self._failure is None:
             self._ready.clear()
             try:
                 async with asyncio.timeout(wait_s):

@@ -250,8 +250,6 @@ class _Loop:
             self._wake = wake
 
     def _patience_s(self) -> float:
-        if self._evidence is not None:
-            return 0
-        if self._wake is None:
+        if self._evidence is not None or self._wake is None:  # evidence is there to be read: it ends the wait
             return IDLE_S_MAX
         return min(IDLE_S_MAX, max(0.0, self._wake - self._runner.clock()))

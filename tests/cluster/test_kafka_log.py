@@ -86,6 +86,16 @@ async def test_a_record_that_is_no_event_is_handed_on_whole_with_the_reason(clus
     assert "ce_id" in record.event.subject or "id" in record.event.subject
 
 
+async def test_a_reader_that_is_polled_without_waiting_lets_what_it_waits_for_arrive(log):
+    await log.append([(INBOUND, made("a", kind="webhook.message"))])
+    reader = await log.reader((INBOUND,), HOME, {})
+    found = []
+    async with asyncio.timeout(SOON_S):
+        while not found:
+            found.extend(await reader.poll(10, 0))
+    assert [record.event.id for record in found] == ["a"]
+
+
 async def test_a_position_beyond_the_end_is_a_gap_and_not_passed_over(log):
     await log.append([(INBOUND, made("a", kind="webhook.message"))])
     reader = await log.reader((INBOUND,), HOME, {INBOUND: 50})

@@ -23,7 +23,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.kafka.cluster import HERE, KafkaCluster
+from tests.kafka.cluster import HERE, KafkaCluster, die_with_parent
 
 LIBS = HERE / "libs"
 MAVEN = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"]
@@ -182,7 +182,14 @@ def _postgres():
     with (root / "log").open("wb") as log:
         command = [binaries / "postgres", "-D", root / "data", "-k", root, *POSTGRES_OPTIONS]
         server = subprocess.Popen(
-            command, cwd=root, env=environment, stdout=log, stderr=log, start_new_session=True, **as_user
+            command,
+            cwd=root,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one call that takes no lock
+            **as_user,
         )
     atexit.register(_end, server)
     url = f"postgresql:///postgres?host={root}&user=postgres"

@@ -1,9 +1,11 @@
 """Starts a real Apache Kafka 4.x (KRaft) from the jars that Maven fetched: JDK 17, no container, no network."""
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ HERE = Path(__file__).parent
 CLUSTER_ID = "Y29leGlzdC1rYWZrYS0wMQ"
 STARTED = "Kafka Server started"
 START_S = 90
+PR_SET_PDEATHSIG = 1
 PROPERTIES = """\
 process.roles=broker,controller
 node.id={id}
@@ -43,6 +46,12 @@ background.threads=2
 num.recovery.threads.per.data.dir=1
 """
 JVM = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto")
+
+
+def die_with_parent() -> None:
+    """In a child before it begins: let Linux kill it when whoever started it is gone, however that ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class BrokerFailed(RuntimeError):
@@ -140,6 +149,7 @@ class KafkaCluster:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "LC_ALL": "C.UTF-8"},
                 start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - one call that takes no lock
             )
 
     def _await(self, node: int) -> None:
