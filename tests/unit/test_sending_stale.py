@@ -40,8 +40,8 @@ def call():
 async def test_an_attempt_that_waited_too_long_does_not_leave_and_says_so():
     log, posts = Log(), []
     await sending(log, OPENED_AT + STALE_S + 0.1, posts)(call(), LEASE)
-    assert [] == posts
-    assert ("not_sent", "stale") == (log.items[-1].outcome, log.items[-1].reason)
+    assert posts == []
+    assert (log.items[-1].outcome, log.items[-1].reason) == ("not_sent", "stale")
     assert log.items[-1].error is UNSET
 
 
