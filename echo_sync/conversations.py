@@ -240,6 +240,8 @@ def _tell(decision: Decision, state: Conversation, now: float, event: Event | No
     view = _view(state, now)
     told = orjson.dumps(view)
     if told != state.told:
+        if claim is not None and b'"owner":"%b"' % claim.who.encode() not in state.told:
+            decision.notes.append(f"takeover:{'app' if claim.who == PERSON_APP else 'agent'}")
         state.told = told
         state.version += 1
         decision.emit.append(_record(state, orjson.dumps(view | {"version": state.version}), now, event))

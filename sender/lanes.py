@@ -18,6 +18,8 @@ ANSWER_WAIT_S = 20.0
 """After this an open attempt without an answer is ambiguous: longer than a request may take."""
 HOLD_S = 60.0
 """How long a number rests before it is tried again with one request."""
+PARKED_LOOK_S = 15.0
+"""How often a command that waits for a person to let go is looked at again."""
 PAUSED_LOOK_S = 5.0
 """How often a number that was paused is looked at again."""
 PUMP_MAX = 64
@@ -77,8 +79,8 @@ def _try_head(turn: Turn, lane: Lane) -> bool:
         if command is None or _ended(turn, command):
             drop_head(turn, lane)
             continue
-        if _deferred(turn, lane, command):
-            return True
+        if _parked(turn, lane, command):
+            continue
         if _wait_of_number(turn, queue) > 0:
             return False
         pair_wait = wait_s(lane.pair_tat, turn.now, PAIR_INTERVAL_S, PAIR_BURST)
@@ -128,17 +130,18 @@ def _ended(turn: Turn, command: Command) -> bool:
     return False
 
 
-def _deferred(turn: Turn, lane: Lane, command: Command) -> bool:
-    """The head waits until the person who took the conversation lets go; looked at again at least every HOLD_S."""
+def _parked(turn: Turn, lane: Lane, command: Command) -> bool:
+    """The head waits, outside its lane, until the person who took the conversation lets go: others may pass it."""
     if not command.defer or not _withheld(turn, command):
         return False
     conversation = turn.conversation(command.number, _to(command))
     claim = claim_now(conversation, turn.now) if conversation is not None else None
-    until = claim.until if claim is not None else turn.now + HOLD_S
+    until = claim.until if claim is not None else turn.now + PARKED_LOOK_S
     if not command.deferred:
         command.deferred = True
         turn.tell(command, "send.deferred", "taken_over", retry_at=rfc3339(until))
-    stand(lane, min(until, turn.now + HOLD_S))
+    drop_head(turn, lane)
+    command.slot, command.wake_at = -1, min(until, turn.now + PARKED_LOOK_S)
     return True
 
 

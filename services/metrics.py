@@ -143,6 +143,9 @@ class Metrics:
             if processor == DELIVERY and kind != "message.added":
                 self.sends.labels(kind.removeprefix("send.")).inc(count)
         if processor == MESSAGES:
+            for event in (event for _, event in outputs if event.type == "status.changed"):
+                status = event.id.rpartition(":status:")[2].partition("|")[0]
+                self.statuses.labels(status if status in STATUSES else "other").inc()
             self._added([event for _, event in outputs if event.type == "message.added"], now)
             self._resolved(records, now)
 
@@ -201,6 +204,7 @@ class _Figures(Collector):
         return []
 
 
+STATUSES = ("sent", "delivered", "read", "played", "failed")
 OUTCOMES = {
     200: "accepted",
     401: "bad_signature",

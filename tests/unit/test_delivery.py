@@ -228,6 +228,15 @@ def test_a_deferred_send_waits_until_the_conversation_is_released():
     assert line.outcomes("c1") == ["send.deferred", "send.accepted"]
 
 
+def test_a_deferred_send_lets_the_agent_who_took_the_conversation_pass():
+    line = Line(auto=True)
+    line.hear(h.echo("wamid.human", LAIA, line.now))
+    line.ask("c1", defer_until_released=True)
+    line.ask("c2", origin="agent")
+    line.later(1)
+    assert sent_ids(line) == ["c2"]
+
+
 def test_a_deferred_send_goes_when_the_pause_is_over():
     line = Line(auto=True)
     line.hear(h.echo("wamid.human", LAIA, line.now))
