@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 from typing import Any, cast
@@ -18,6 +17,7 @@ from typing import Any, cast
 import apsw
 
 from schemas.ports import LogUnavailable
+from services.committer import Committer
 
 GROUP_S_MAX = 0.005
 """Statements hold the writer no longer than this before the group is committed."""
@@ -50,7 +50,7 @@ class SqliteFile:
         self._urgent: list[tuple[Job, asyncio.Future[Any]]] = []
         self._patient: list[tuple[Job, asyncio.Future[Any]]] = []
         self._wake = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-commit")
+        self._committer = Committer(self._commit)
         self._after_failure: list[Callable[[], None]] = []
         self._closing = False
         self._wal_pages = 0
@@ -94,7 +94,7 @@ class SqliteFile:
         self._wake.set()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
-        self._thread.shutdown()
+        self._committer.stop()
         self._reading.close()
         with contextlib.suppress(apsw.Error):  # on a disk that failed the WAL stays, and is read at the next start
             self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -102,26 +102,25 @@ class SqliteFile:
         os.close(self._lock)
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while not self._closing:
                 await self._wake.wait()
                 self._wake.clear()
                 while self._urgent or self._patient:
-                    await self._group(loop)
+                    await self._group()
         finally:
             self._closing = True
             for _, future in (*self._urgent, *self._patient):
                 if not future.done():
                     future.set_exception(LogUnavailable("the writer has stopped"))
 
-    async def _group(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _group(self) -> None:
         done: list[tuple[asyncio.Future[Any], Any]] = []
         failed: list[tuple[asyncio.Future[Any], Exception]] = []
         try:
             self._writing.execute("BEGIN IMMEDIATE")
             self._apply(done, failed)
-            await loop.run_in_executor(self._thread, self._commit)
+            await self._committer.commit()
         except apsw.Error as error:
             self._roll_back(done, error)
             if not isinstance(error, apsw.FullError | apsw.BusyError):
