@@ -16,9 +16,6 @@ from schemas.instants import rfc3339
 from schemas.items import Item
 from schemas.ports import State, States
 
-TOKEN_REFUSED = frozenset({0, 3, 10, 190, 131005})
-"""Codes after which the credential sends nothing more (Meta contract 8.3, PAUSE-TOKEN)."""
-
 SEEN_KEEP_S = 8 * 86_400.0
 """Meta repeats webhooks for seven days."""
 

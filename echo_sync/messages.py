@@ -310,6 +310,10 @@ def _age(turn: Turn, attempt: Attempt) -> None:
     """An attempt that nothing was heard of holds up no echo; after eight days it is forgotten."""
     if turn.now >= attempt.at + ATTEMPT_KEEP_S:
         turn.put(attempt_key(attempt.number, attempt.token), None)
+    elif attempt.outcome == OPEN:
+        doubted = copy.copy(attempt)
+        doubted.wake_at = turn.now + ATTEMPT_OPEN_S
+        close(turn, doubted, AMBIGUOUS, "")
     else:
         close(turn, attempt, attempt.outcome if attempt.outcome == ACCEPTED else CLOSED, "")
 

@@ -4,7 +4,7 @@ import copy
 import math
 
 from echo_sync import imports, lifecycle
-from echo_sync.account import TOKEN_REFUSED, account_facts, preference_data
+from echo_sync.account import account_facts, preference_data
 from echo_sync.imports import Import, import_key
 from echo_sync.lifecycle import CONNECTED, LIFE, ONBOARDING, OURS, TOKEN, Word
 from echo_sync.turn import Turn
@@ -87,7 +87,7 @@ def on_answer(turn: Turn, item: Item) -> None:
     number: Number | None = turn.get(number_key(item.number))
     if number is None:
         return
-    refused = item.outcome == "rejected" and item.code in TOKEN_REFUSED
+    refused = item.outcome == "rejected" and item.reason == "pause_token"
     accepted = item.outcome == "accepted" and TOKEN in number.standings
     if not refused and not accepted:
         return

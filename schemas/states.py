@@ -104,8 +104,9 @@ def claim_now(conversation: Conversation, now: float) -> Claim | None:
     """The newest claim, when it still holds; None after a release or once its time is over."""
     if not conversation.claims:
         return None
-    newest = max(conversation.claims, key=_order)
-    return newest if newest.who != BOT and newest.until > now else None
+    released = max((_order(c) for c in conversation.claims if c.who == BOT), default=(float("-inf"), 0, ""))
+    holding = [c for c in conversation.claims if c.who != BOT and c.until > now and _order(c) > released]
+    return max(holding, key=lambda c: (c.until, c.id), default=None)
 
 
 def owner_now(conversation: Conversation, now: float) -> str:

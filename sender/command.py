@@ -26,8 +26,8 @@ SLOT_PREFIX = "x/"
 AT_MOST_ONCE, AT_LEAST_ONCE = "at_most_once", "at_least_once"
 
 
-class OnlyIf(msgspec.Struct):
-    """Conditions under which alone a command may go."""
+class OnlyIf(msgspec.Struct, forbid_unknown_fields=True):
+    """Conditions under which alone a command may go. One that we do not know must not be taken for none."""
 
     no_message_after: str = ""
     not_taken_over: bool = False
@@ -83,6 +83,7 @@ class Command(State):
     doubts: int = 0
     guessed: bool = False
     further: list[str] = []
+    returns: int = 0
 
 
 class Lane(State):
@@ -95,6 +96,7 @@ class Lane(State):
     in_flight: str = ""
     pair_tat: float = 0
     pair_refusals: int = 0
+    doubted: bool = False
 
 
 class Slot(State):
@@ -154,7 +156,8 @@ def digest(request: Request) -> bytes:
         request.number,
         request.to,
         bytes(request.message) if request.message is not UNSET else b"",
-        request.origin,
+        *(request.origin, request.policy, request.not_before, request.expires_at, request.lane),
+        *(request.defer_until_released, request.only_if),
     )
     return blake2b(repr(plain).encode(), digest_size=16).digest()
 

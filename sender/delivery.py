@@ -207,7 +207,11 @@ def _doubt(turn: Turn, command: Command) -> None:
     """Nobody knows whether it was sent. Evidence may come; until then its conversation waits, and only that."""
     if command.state == cmd.OPEN:
         command.state = cmd.AMBIGUOUS
-        command.wake_at = command.opened_at + EVIDENCE_WAIT_S
+        command.wake_at = turn.now + EVIDENCE_WAIT_S
+        queue, lane = turn.queue(command.number), turn.lane(command.number, command.lane)
+        queue.open, lane.doubted = max(0, queue.open - 1), True
+        if queue.wake_at is not None:
+            queue.wake_at = turn.now
         command.story = [*command.story, (turn.now, "ambiguous", "")][-STORY_MAX:]
 
 
@@ -223,10 +227,11 @@ def _refused(turn: Turn, command: Command, item: Item) -> None:
         lane.pair_refusals += 1
         _again(turn, command, "pair_limited", float(min(4 ** (lane.pair_refusals - 1) * 4, 1024)))
     elif action == Action.RETRY and command.refusals < REFUSALS_MAX:
+        command.refusals += 1
         _again(turn, command, "retry", _backoff_s(command))
     else:
         error = orjson.Fragment(bytes(item.error)) if item.error is not UNSET else {}
-        reason = str(action) if action else "rejected"
+        reason = str(action) or "rejected"
         finish(turn, command, cmd.REJECTED, "send.rejected", reason, error=error)
 
 
@@ -239,12 +244,12 @@ def _hold(turn: Turn, command: Command, action: str) -> None:
 
 
 def _backoff_s(command: Command) -> float:
-    return min(RETRY_S * float(2**command.refusals), RETRY_S_MAX)
+    return min(RETRY_S * 2.0 ** min(command.returns, 6), RETRY_S_MAX)
 
 
 def _again(turn: Turn, command: Command, reason: str, wait: float) -> None:
     """Back to the head of its lane, to go again after `wait` seconds."""
-    command.state, command.wake_at, command.refusals = cmd.QUEUED, None, command.refusals + 1
+    command.state, command.wake_at, command.returns = cmd.QUEUED, None, command.returns + 1
     lane = landed(turn, command)
     turn.tell(command, "send.deferred", reason, retry_at=rfc3339(turn.now + wait))
     stand(lane, turn.now + wait)

@@ -81,7 +81,7 @@ def classify(status: int, content: bytes) -> Answer:
     except orjson.JSONDecodeError:
         parsed = None
     error = parsed.get("error") if isinstance(parsed, dict) else None
-    if isinstance(error, dict):
+    if isinstance(error, dict) and "code" in error:
         return _refusal(status, error)
     if status == 200 and isinstance(parsed, dict):
         message_id = _message_id(parsed)
@@ -115,4 +115,4 @@ def _contact(parsed: dict[str, Any]) -> Contact:
 
 
 def _integer(value: object) -> int:
-    return value if isinstance(value, int) else int(value) if isinstance(value, str) and value.isdecimal() else 0
+    return value if isinstance(value, int) else int(value) if isinstance(value, str) and value.isdecimal() else -1

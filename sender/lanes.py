@@ -186,7 +186,8 @@ def landed(turn: Turn, command: Command) -> Lane:
     queue, lane = turn.queue(command.number), turn.lane(command.number, command.lane)
     if lane.in_flight == command.command_id:
         lane.in_flight = ""
-        queue.open = max(0, queue.open - 1)
+        queue.open = max(0, queue.open - (not lane.doubted))
+        lane.doubted = False
         if queue.wake_at is not None:
             queue.wake_at = min(queue.wake_at, turn.now + _wait_of_number(turn, queue))
     return lane

@@ -138,7 +138,13 @@ class Runner:
         """Make a decided batch durable, tell the observer, act. Returns the earliest new `wake_at`."""
         started = self.clock()
         outputs, calls, notes = shard.outputs, shard.calls, shard.notes
-        await self._store.commit(Commit(lease, positions, shard.rows(), outputs))
+        commit = asyncio.ensure_future(self._store.commit(Commit(lease, positions, shard.rows(), outputs)))
+        try:
+            await asyncio.shield(commit)
+        except asyncio.CancelledError:
+            await commit
+            self.act(calls, lease)
+            raise
         wake = shard.settle()
         now = self.clock()
         self._observer.committed(self.processor.name, records, outputs, now - started, now)

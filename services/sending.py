@@ -114,7 +114,7 @@ class Sending:
     async def _post(self, call: Send) -> Answer:
         token = self._token_of(call.number)
         if token is None:
-            return Answer("rejected", code=190, action="pause_token", reason="no_token")
+            return Answer("rejected", reason="no_token")
         return await self._graph.send(call.number, token, body(call.to, orjson.loads(call.message), call.token))
 
     async def _tell(self, call: Send, answer: Answer) -> None:

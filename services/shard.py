@@ -10,7 +10,6 @@ from schemas.ports import FOREIGN, Decision, Event, Lease, Missing, Processor, R
 
 CACHE_STATES_MAX = 3_072
 """Committed states kept decoded per processor; an owner alone changes them, so they cannot be stale."""
-DECIDE_ROUNDS_MAX = 64
 
 Foreign = Callable[[str], type[State]]
 
@@ -77,15 +76,19 @@ class Shard:
 
     async def decide(self, event: Event | Timer, item: Any, now: float) -> None:
         """Decide one event, loading what the decider asks for, and keep what follows for the commit."""
-        for _ in range(DECIDE_ROUNDS_MAX):
+        asked: set[object] = set()
+        while True:
             try:
                 decision = self._processor.decide(self, event, item, now)
             except Missing as missing:
+                wants = (*missing.keys, missing.head)
+                if asked.issuperset(wants):
+                    raise RuntimeError("a decider asks for states that were loaded") from None
+                asked.update(wants)
                 await self._fetch(missing)
             else:
                 self.add(decision)
                 return
-        raise RuntimeError("a decider asks for ever more states")
 
     def add(self, decision: Decision) -> None:
         """Keep what follows from one event for the commit."""

@@ -136,7 +136,7 @@ class Script:
         lanes = [c.lane for c in under_way]
         assert len(lanes) == len(set(lanes)), "two attempts in one line"
         queue = self.line.queue()
-        assert (queue.open if queue else 0) == len(under_way)
+        assert (queue.open if queue else 0) == sum(c.state == cmd.OPEN for c in under_way)
 
 
 def most_within(times, window_s):

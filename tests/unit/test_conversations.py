@@ -99,6 +99,14 @@ def test_a_takeover_holds_for_the_minutes_it_asks_for(line):
     assert told(line)["owner"] == BOT
 
 
+def test_an_agent_who_writes_keeps_the_time_he_took(line):
+    line.hear(h.message("wamid.1", LAIA, T0))
+    desk(line, "takeover", minutes=8 * 60)
+    line.hear(h.echo("wamid.2", LAIA, line.now + 10))
+    line.later(PAUSE_S_DEFAULT + 60)
+    assert told(line)["owner"] == AGENT
+
+
 def test_a_takeover_without_minutes_holds_as_long_as_the_setting_says(line):
     line.hear(h.message("wamid.1", LAIA, T0))
     desk(line, "takeover")

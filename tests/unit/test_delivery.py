@@ -237,6 +237,21 @@ def test_a_deferred_send_lets_the_agent_who_took_the_conversation_pass():
     assert sent_ids(line) == ["c2"]
 
 
+def test_another_condition_under_a_known_id_is_a_conflict():
+    line = Line(auto=True)
+    line.hear(h.message("wamid.0", LAIA, line.now))
+    line.ask("c1")
+    line.ask("c1", only_if={"not_taken_over": True})
+    assert line.reasons("c1")[-1] == "command_id_conflict"
+
+
+def test_a_condition_that_is_not_known_is_never_taken_for_none():
+    line = Line(auto=True)
+    with pytest.raises(ValueError, match="not_taken_ovr"):
+        line.ask("c1", only_if={"not_taken_ovr": True})
+    assert line.sent == []
+
+
 def test_a_deferred_send_goes_when_the_pause_is_over():
     line = Line(auto=True)
     line.hear(h.echo("wamid.human", LAIA, line.now))

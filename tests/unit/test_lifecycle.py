@@ -313,7 +313,15 @@ def test_a_refused_token_is_told_once_and_told_again_when_it_is_mended():
         memory.append(
             INBOUND,
             attempted(f"c{n}", CUSTOMER, at),
-            answered(f"c{n}", outcome, CUSTOMER, at, wamid="wamid.A" if outcome == "accepted" else "", code=code),
+            answered(
+                f"c{n}",
+                outcome,
+                CUSTOMER,
+                at,
+                wamid="wamid.A" if outcome == "accepted" else "",
+                code=code,
+                reason="pause_token" if code else "",
+            ),
         )
     memory.settle()
     assert [(told["sending"], told.get("because")) for told in facts(memory)] == [("paused", "token"), ("active", None)]

@@ -50,6 +50,8 @@ class Counting:
             return Decision(states={event.key: Count(seen=[*states.get(event.key).seen, "fired"])})
         if item.get("poison"):
             raise RuntimeError("poison")
+        for key in item.get("chain", ()):
+            states.get(key)
         known = states.get(event.subject)
         other = states.get(item["reads"]) if "reads" in item else None
         seen = [*(known.seen if known else []), event.id, *(other.seen if other else [])]
@@ -296,3 +298,44 @@ async def _has(fired, count=1):
 
 async def _seen(run, what):
     return (await run.state("s")).seen[-1] == what
+
+
+async def test_a_decider_may_ask_for_any_number_of_states_one_after_the_other(tmp_path):
+    async with running(tmp_path) as run:
+        await run.tell({"chain": [f"k{n}" for n in range(300)]})
+        await run.read()
+        assert run.told.dead == []
+
+
+class SlowStore:
+    """Commits when it is let go."""
+
+    def __init__(self, store):
+        self._store, self.began, self.go = store, asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    async def commit(self, commit):
+        self.began.set()
+        await self.go.wait()
+        await self._store.commit(commit)
+
+
+async def test_a_stop_in_the_middle_of_a_commit_still_makes_the_calls_it_asked_for(tmp_path):
+    made = []
+
+    async def perform(call, _lease):
+        made.append(call)
+
+    async with SqlitePlace(tmp_path) as place:
+        run = Running(place, perform)
+        run.runner._store = slow = SlowStore(place.store)
+        await run.start()
+        (event_id,) = await run.tell({"call": True})
+        await slow.began.wait()
+        run.task.cancel()
+        slow.go.set()
+        await asyncio.gather(run.task, return_exceptions=True)
+        await run.runner.drain(run.lease)
+    assert made == [event_id]
