@@ -110,6 +110,7 @@ def _on_request(turn: Turn, request: Request) -> None:
     reason = _unfit(turn, request, number, to)
     if reason or to is None:
         turn.refuse(request, number, reason)
+        _keep_refusal(turn, request, number, reason)
         return
     command = _command(turn, request, number, to)
     turn.put(cmd.command_key(command.command_id), command)
@@ -132,6 +133,15 @@ def _unfit(turn: Turn, request: Request, number: str, to: Contact | None) -> str
         except ValueError:
             return "invalid_time"
     return ""
+
+
+def _keep_refusal(turn: Turn, request: Request, number: str, reason: str) -> None:
+    """A request that never became a command has a story too, for whoever asks by its id."""
+    if request.command_id:
+        story = [(turn.now, "send.requested", ""), (turn.now, "send.rejected", reason)]
+        told = Command(number=number, command_id=request.command_id, state=cmd.REJECTED, story=story)
+        told.digest = cmd.digest(request)
+        turn.put(cmd.command_key(request.command_id), told)
 
 
 def _command(turn: Turn, request: Request, number: str, to: Contact) -> Command:

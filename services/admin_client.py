@@ -31,7 +31,8 @@ class AdminClient:
             raise unreachable(f"Coexist did not answer at {self.url}. Start it with `coexist run`.") from None
         answer = orjson.loads(response.content) if response.content else {}
         if response.status_code >= 400:
-            raise click.ClickException(f"{answer.get('title', response.status_code)}. {answer.get('fix', '')}".strip())
+            title = str(answer.get("title", response.status_code)).rstrip(".")
+            raise click.ClickException(f"{title}. {answer.get('fix', '')}".strip())
         return answer
 
     def send_json(self, content: bytes) -> str:
@@ -46,7 +47,7 @@ class AdminClient:
         return str(self.call("POST", "/v1/messages", {**message, **data})["command_id"])
 
     def outcomes(self, command_id: str, wait_s: float) -> Iterator[str]:
-        """The steps of a command as they come, until a final one or until the time is over."""
+        """The steps of a command as they come. Raises click.ClickException unless it is accepted within `wait_s`."""
         shown, end = 0, time.monotonic() + wait_s
         while time.monotonic() < end:
             response = httpx.get(f"{self.url}/v1/sends/{command_id}", headers=self.headers, timeout=30)
@@ -57,6 +58,8 @@ class AdminClient:
             for step in steps[shown:]:
                 yield f"{step['at']}  {step['event']}  {step['detail']}".rstrip()
             shown = len(steps)
+            if story["state"] in FINAL - {"accepted"}:
+                raise click.ClickException(f"The command was {story['state']}.")
             if story["state"] in FINAL:
                 return
             time.sleep(ASK_EVERY_S)

@@ -124,7 +124,9 @@ def _announce(app: Any) -> None:
 
 
 @main.command()
-@click.option("--port", default=8082, show_default=True, help="Port; 0 means any free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8082, show_default=True, help="Port; 0 means any free one."
+)
 @click.option("--webhook-url", default="http://127.0.0.1:8080/webhooks/meta", show_default=True, help="Whom it calls.")
 @click.option("--seed", type=int, help="The same seed and calls give the same ids; default: a random one.")
 @click.option("--talk", default=0.0, help="Let people talk by themselves, at so many messages a second.")

@@ -103,7 +103,7 @@ class Demo:
         say(f"  Meta       {meta.url}    Graph and signed webhooks, seed {self.seed}")
         say(f"\n  ready in {took_s:.1f} s\n\n  In another terminal, with COEXIST_DATA_DIR={folder}:")
         say("    coexist tail timeline")
-        say("    coexist send --number 106540352242922 --to 34600111222 --text hola --wait 5")
+        say("    coexist send --number 106540352242922 --to 34600100001 --text hola --wait 5")
         say("  Ctrl-C stops.\n")
         if self.browser and sys.stdin.isatty() and (os.environ.get("DISPLAY") or sys.platform == "darwin"):
             webbrowser.open(f"{admin}/sandbox")

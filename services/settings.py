@@ -150,8 +150,18 @@ def _read_dotenv(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     found = {}
-    for line in path.read_text().splitlines():
+    for number, line in enumerate(path.read_text().splitlines(), 1):
         name, equals, value = line.strip().removeprefix("export ").partition("=")
-        if equals and not name.startswith("#"):
-            found[name.strip()] = value.strip().strip("\"'")
+        if not name or name.startswith("#"):
+            continue
+        if not equals:
+            raise SettingsError(f"Line {number} of {path} is no setting. Write NAME=value, or begin it with #.")
+        found[name.strip()] = _unquoted(value.strip())
     return found
+
+
+def _unquoted(value: str) -> str:
+    """A value without its quotes and without a comment behind it."""
+    if value[:1] in ("'", '"') and value.find(value[0], 1) > 0:
+        return value[1 : value.find(value[0], 1)]
+    return value.partition(" #")[0].rstrip()
