@@ -22,7 +22,7 @@ from sender.conditions import find_conversation, withheld
 from sender.graph import ANSWER_S, CONNECT_S, Answer, Graph, body
 from sender.lanes import ANSWER_WAIT_S
 from sender.turn import Send
-from services.shard import decode_state
+from services.shard import load_foreign
 
 APPEND_RETRY_S = 0.5
 STALE_S = ANSWER_WAIT_S - ANSWER_S - CONNECT_S - 1
@@ -104,12 +104,8 @@ class Sending:
                 return find_conversation(get, call.number, call.to)
             except Missing as missing:
                 for key in missing.keys:
-                    known[key] = await self._foreign(key, lease.shard)
-
-    async def _foreign(self, key: str, shard: int) -> Any:
-        processor, _, inner = key[1:].partition("|")
-        value = (await self._store.load(processor, shard, [inner])).get(inner)
-        return None if value is None else decode_state(FOREIGN_TYPES[inner[0]], value)
+                    kind = FOREIGN_TYPES[key.partition("|")[2][0]]
+                    known[key] = await load_foreign(self._store, lease.shard, key, kind)
 
     async def _post(self, call: Send) -> Answer:
         token = self._token_of(call.number)

@@ -25,6 +25,13 @@ def decode_state(kind: type[State], value: bytes) -> Any:
     return decoder.decode(value)
 
 
+async def load_foreign(store: Store, shard: int, key: str, kind: type[State]) -> Any:
+    """Another processor's state of the same shard, as last committed; None where there is none."""
+    processor, _, inner = key.removeprefix(FOREIGN).partition("|")
+    value = (await store.load(processor, shard, [inner])).get(inner)
+    return None if value is None else decode_state(kind, value)
+
+
 class Shard:
     """One shard of one processor in the hands of its owner. Implements `States` for the decider."""
 
@@ -119,11 +126,6 @@ class Shard:
         self._clear()
         return min(wakes, default=None)
 
-    def forget(self) -> None:
-        """Drop everything: the batch is to be decided anew from what is stored."""
-        self._known.clear()
-        self._clear()
-
     def _clear(self) -> None:
         self._changed = {}
         self._foreign = {}
@@ -149,10 +151,5 @@ class Shard:
             value = values.get(key)
             self._known[key] = None if value is None else decode_state(self._processor.state_type(key), value)
         for key in others:
-            self._foreign[key] = await self._load_foreign(key)
+            self._foreign[key] = await load_foreign(self._store, self._lease.shard, key, self._foreign_type(key))
         return {key: state for key in (*own, *others) if (state := self.get(key)) is not None}
-
-    async def _load_foreign(self, key: str) -> Any:
-        processor, _, inner = key[1:].partition("|")
-        value = (await self._store.load(processor, self._lease.shard, [inner])).get(inner)
-        return None if value is None else decode_state(self._foreign_type(key), value)
