@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long check format schemas bench lock clean
+.PHONY: help run test test-faults test-long check format schemas bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -28,8 +28,11 @@ run: $(VENV)/run.stamp ## install, then run the demo: everything in one process,
 test: $(VENV)/dev.stamp ## every test, in under ten minutes
 	@$(BIN)/python -m pytest
 
-test-long: $(VENV)/dev.stamp ## the long variants: more cases, more kills
-	@COEXIST_TEST_LONG=1 $(BIN)/python -m pytest
+test-faults: $(VENV)/dev.stamp ## what takes minutes: kills, freezes and outages on the cluster edition; CI runs it too
+	@$(BIN)/python -m pytest -m faults
+
+test-long: $(VENV)/dev.stamp ## everything, in its long variants: more cases, more kills
+	@COEXIST_TEST_LONG=1 $(BIN)/python -m pytest -m "faults or not faults"
 
 check: $(VENV)/dev.stamp ## lint, types, import rules, generated files in step
 	@$(BIN)/ruff check .

@@ -76,6 +76,7 @@ def audit(taken, events):
     assert taken <= set(added), f"{len(taken - set(added))} of {len(taken)} acknowledged messages are lost"
 
 
+@pytest.mark.faults
 async def test_workers_are_killed_and_frozen_and_nothing_is_lost_or_told_twice(tmp_path, tell):
     dice = random.Random(SEED)
     async with Cluster() as cluster, cluster.log() as log:
@@ -110,6 +111,7 @@ async def test_workers_are_killed_and_frozen_and_nothing_is_lost_or_told_twice(t
     tell(f"cluster: {CYCLES} kills and freezes, {len(traffic.taken)} messages, lost 0, told twice 0, repeats {repeats}")
 
 
+@pytest.mark.faults
 async def test_shards_move_within_ten_seconds_on_a_crash_and_on_scaling_out(tmp_path, tell):
     async with Cluster(partitions=6) as cluster:
         database = Postgres(cluster.url)
@@ -151,6 +153,7 @@ async def test_shards_move_within_ten_seconds_on_a_crash_and_on_scaling_out(tmp_
     )
 
 
+@pytest.mark.faults
 async def test_a_sender_frozen_for_longer_than_its_lease_sends_nothing_twice(tmp_path):
     async with Cluster(partitions=1) as cluster, cluster.log() as log:
         number = "106540352242922"
