@@ -8,8 +8,12 @@ FIGURES = pytest.StashKey[list[str]]()
 
 
 def pytest_configure():
-    """Let SIGTERM end a run like Ctrl-C: what the tests have started is stopped."""
+    """Let SIGTERM end a run like Ctrl-C: what the tests have started is stopped.
+
+    A shell starts what it runs in the background with Ctrl-C ignored, and children would inherit that.
+    """
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", 143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
