@@ -13,7 +13,16 @@ from prometheus_client import exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from services import api_console, api_conversations, api_media, api_numbers, api_sandbox, api_sends, api_topics
+from services import (
+    api_console,
+    api_conversations,
+    api_media,
+    api_numbers,
+    api_relays,
+    api_sandbox,
+    api_sends,
+    api_topics,
+)
 from services.dead_letters import VERSION
 from services.running import App
 
@@ -43,6 +52,7 @@ def create_admin_app(app: App) -> FastAPI:
     api_media.add(api, app)
     api_conversations.add(api, app)
     api_topics.add(api, app)
+    api_relays.add(api, app)
     api_sandbox.add(api, app)
     api_console.add(api, app)
     return api

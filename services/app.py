@@ -32,12 +32,15 @@ from services.media_fetch import Fetcher
 from services.media_store import open_store
 from services.metrics import Metrics
 from services.private_contacts import PrivateContacts
+from services.relay import Relaying
+from services.relay_courier import client as relay_client
+from services.relay_registry import Registry
 from services.runner import Perform, Runner
 from services.running import App, Clock, figures
 from services.sending import Sending
 from services.settings import Settings, SettingsError, secrets
 
-ROLES = ("ingest", "echo-sync", "sender", "media")
+ROLES = ("ingest", "echo-sync", "sender", "media", "relay")
 STOP_LISTENING_S = 1.0
 """What open requests get to be answered once a stop was asked for."""
 STOP_CALLING_S = 1.5
@@ -84,6 +87,7 @@ async def open_app(
         key = await app.store.installation_key()
         app.metrics.watch(lambda: figures(app))
         _start_processors(app, stack, key, graph_transport)
+        _start_relaying(app, stack)
         await _start_listeners(app, stack, secrets_given)
         yield app
         app.stopping.set()
@@ -125,6 +129,29 @@ def _start_media(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTran
     app.media = MediaWorker(app.log, store, fetcher, client, f"{url}/{version}", token_of, app.clock, kept)
     _start(app, stack, Fetching(VERSION), app.media)
     stack.push_async_callback(app.media.close)
+
+
+def _start_relaying(app: App, stack: AsyncExitStack) -> None:
+    """Couriers are made for the API as well, which sends the test event; only the role delivers."""
+    edition, client = app.edition, relay_client()
+    stack.push_async_callback(client.aclose)
+    registry = Registry(app.store, app.log, app.clock)
+    app.relaying = Relaying(
+        registry,
+        app.log,
+        app.store,
+        edition.owner,
+        edition.lease_ttl_s,
+        client,
+        app.settings.relay_hosts,
+        resolver(),
+        app.clock,
+        app.metrics,
+    )
+    if "relay" in app.roles:
+        task = asyncio.create_task(app.relaying.run(), name="relay")
+        app.tasks.append(task)
+        stack.push_async_callback(_stop_processor, task)
 
 
 def _token_of(settings: Settings) -> Callable[[str], str | None]:

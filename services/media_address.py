@@ -94,14 +94,21 @@ def resolver() -> Resolve | None:
 
 
 async def target(url: httpx.URL, graph: httpx.URL, resolve: Resolve | None) -> Target:
-    """Pin a checked URL to one public address of its host. Raises Forbidden or OSError.
+    """What to request for a checked URL; the configured Graph host is trusted as it is. See `pinned`."""
+    return Target(url) if is_graph(url, graph) else await pinned(url, resolve)
+
+
+async def pinned(url: httpx.URL, resolve: Resolve | None) -> Target:
+    """Pin a URL to one public address of its host. Raises Forbidden or OSError.
 
     The certificate is still checked against the host. Without `resolve` a proxy resolves, and answers for it.
     """
-    if resolve is None or is_graph(url, graph):
+    if resolve is None:
         return Target(url)
-    addresses = await resolve(url.host)
+    name = url.raw_host.decode()
+    addresses = await resolve(name)
     if not addresses or not all(is_public(address) for address in addresses):
         raise Forbidden("forbidden_address")
     chosen = min(addresses, key=lambda address: ":" in address)
-    return Target(url.copy_with(host=chosen), {"Host": url.host}, {"sni_hostname": url.host})
+    host = url.netloc.decode()
+    return Target(url.copy_with(host=chosen), {"Host": host}, {"sni_hostname": name})

@@ -70,6 +70,7 @@ class Metrics:
         )
         self.statuses = Counter("coexist_statuses_total", "Statuses by kind.", ["status"], registry=registry)
         self._add_media(registry)
+        self._add_relay(registry)
         self._look_up()
 
     def _add_media(self, registry: CollectorRegistry) -> None:
@@ -82,6 +83,17 @@ class Metrics:
         self._media_bytes = Counter("coexist_media_bytes_total", "Bytes of media fetched and kept.", registry=registry)
         self._media_seconds = Histogram(
             "coexist_media_fetch_seconds", "Time to fetch and keep one media object.", registry=registry
+        )
+
+    def _add_relay(self, registry: CollectorRegistry) -> None:
+        self._relayed = Counter(
+            "coexist_relay_deliveries_total",
+            "Attempts to relay an event: delivered, failed, skipped.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._relay_seconds = Histogram(
+            "coexist_relay_delivery_seconds", "Time of one attempt to relay an event.", registry=registry
         )
 
     def _look_up(self) -> None:
@@ -125,6 +137,14 @@ class Metrics:
         """A media object was fetched and kept."""
         self._media_bytes.inc(bytes_)
         self._media_seconds.observe(seconds)
+
+    # --- relays
+
+    def relayed(self, outcome: str, seconds: float) -> None:
+        """An attempt to relay an event is over."""
+        self._relayed.labels(outcome).inc()
+        if outcome != "skipped":
+            self._relay_seconds.observe(seconds)
 
     # --- the runner
 

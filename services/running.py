@@ -12,6 +12,7 @@ from services.edition import Edition
 from services.leases import LeaseKeeper
 from services.media import MediaWorker
 from services.metrics import Metrics
+from services.relay import Relaying
 from services.runner import Runner
 from services.settings import Settings
 from services.sqlite_file import SqliteFile
@@ -36,6 +37,7 @@ class App:
     public: Edge | None = None
     admin: Edge | None = None
     media: MediaWorker | None = None
+    relaying: Relaying | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
@@ -71,6 +73,9 @@ def figures(app: App) -> Figures:
         for topic in runner.processor.inputs
     ]
     found = _queue(app) | {"coexist_processor_lag_records": ("Records not yet read, by processor and topic.", lag)}
+    if app.relaying is not None:
+        backlog = [({"relay": relay}, float(count)) for relay, count in app.relaying.backlog().items()]
+        found["coexist_relay_backlog_records"] = ("Records that a relay has not passed yet.", backlog)
     if app.file is not None:
         wal = float(app.file.wal_bytes())
         found["coexist_sqlite_wal_bytes"] = ("Size of the write-ahead log.", [({}, wal)])

@@ -78,6 +78,10 @@ class Settings(BaseModel):
     contacts: Literal["all", "customers", "none"] = Field(
         "all", description="whose entries of the address book are kept: all, only people who wrote, none"
     )
+    relay_hosts: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        [],
+        description="hosts of your own network, name or name:port, that a relay may reach and by http, comma-separated",
+    )
     timeline_raw: bool = Field(False, description="1: message.added carries the raw webhook item")
 
 
@@ -101,7 +105,8 @@ def masked(settings: Settings) -> dict[str, str]:
     for field in Settings.model_fields:
         value = getattr(settings, field)
         if isinstance(value, list):
-            value = f"{len(value)} secrets, ********" if value else "not set"
+            hidden = any(isinstance(part, SecretStr) for part in value)
+            value = f"{len(value)} secrets, ********" if hidden else ",".join(value)
         elif isinstance(value, SecretStr):
             value = "********"
         shown[PREFIX + field.upper()] = "not set" if value in (None, "") else str(value)

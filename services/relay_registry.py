@@ -1,0 +1,198 @@
+"""The relays there are: to which address which events go. Kept in the store, so that every process knows them.
+
+A relay is a state like any other, in the hands of whoever holds the registry's lease for the moment of a change.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from secrets import token_hex
+
+import msgspec
+from msgspec.structs import replace
+
+from schemas.ports import Commit, EventLog, Fenced, LogUnavailable, Row, State, Store
+from schemas.topics import partition_of
+from services.relay_signature import new_secret
+from services.shard import decode_state
+
+NAME = "services.relays"
+"""The owner of these states, as a processor is."""
+SHARD = 0
+LINE = "relays"
+OWNER = "registry"
+LEASE_S = 10.0
+RELAYS_MAX = 100
+REPLAYS_MAX = 16
+"""Replays of a relay that are remembered; the oldest are over by then, or were asked for in error."""
+SECRETS_MAX = 2
+SKIPS_MAX = 100
+FAR = float("inf")
+
+WORKING, PAUSED, GONE = "", "operator", "gone"
+
+
+class Replay(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Send the events of one number on one topic again, from a `seq` on, up to an offset (exclusive)."""
+
+    id: str
+    number: str
+    topic: str
+    from_seq: int
+    until_offset: int
+
+
+class Relay(State):
+    """One relay. `begins`: offsets per topic and partition from which it reads. Empty filters let everything pass.
+
+    `secrets`: the newest first; two while they are rotated. `paused_because`: empty, operator, or gone (HTTP 410).
+    """
+
+    relay_id: str = ""
+    url: str = ""
+    topics: list[str] = []
+    types: list[str] = []
+    numbers: list[str] = []
+    secrets: list[str] = []
+    created_at: float = 0
+    begins: dict[str, list[int]] = {}
+    paused_because: str = ""
+    replays: list[Replay] = []
+    skips: list[str] = []
+
+    def wants(self, type_: str, number: str) -> bool:
+        """Does an event of this type and number go out?"""
+        return (not self.types or type_ in self.types) and (not self.numbers or number in self.numbers)
+
+
+class Busy(Exception):
+    """Somebody else changes the registry at this moment, or the store did not answer. Nothing was changed."""
+
+
+class UnknownRelay(Exception):
+    """There is no relay of this id."""
+
+
+class TooMany(Exception):
+    """There are as many relays as there may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a new relay shall do."""
+
+    url: str
+    topics: tuple[str, ...]
+    types: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    from_start: bool = False
+    secret: str = ""
+
+
+class Registry:
+    """Reads and changes the relays of the installation."""
+
+    def __init__(self, store: Store, log: EventLog, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._log = log
+        self._clock = clock
+
+    async def relays(self) -> list[Relay]:
+        """All relays, the oldest first."""
+        found = await self._store.heads(NAME, SHARD, LINE, FAR, RELAYS_MAX)
+        return [decode_state(Relay, value) for _, value in found]
+
+    async def relay(self, relay_id: str) -> Relay:
+        """One relay. Raises UnknownRelay."""
+        value = (await self._store.load(NAME, SHARD, [_key(relay_id)])).get(_key(relay_id))
+        if value is None:
+            raise UnknownRelay
+        found: Relay = decode_state(Relay, value)
+        return found
+
+    async def add(self, wanted: Wanted) -> Relay:
+        """A new relay, from now on or from the start of what is kept. Raises TooMany or Busy."""
+        if len(await self.relays()) >= RELAYS_MAX:
+            raise TooMany
+        begins = {} if wanted.from_start else await self._ends(wanted.topics)
+        now = self._clock()
+        relay = Relay(
+            line=LINE,
+            place=now,
+            relay_id=token_hex(6),
+            url=wanted.url,
+            topics=sorted(set(wanted.topics)),
+            types=list(wanted.types),
+            numbers=list(wanted.numbers),
+            secrets=[wanted.secret or new_secret()],
+            created_at=now,
+            begins=begins,
+        )
+        await self._change(relay.relay_id, lambda _: relay)
+        return relay
+
+    async def remove(self, relay_id: str) -> None:
+        """Forget a relay. Raises UnknownRelay or Busy."""
+        await self.relay(relay_id)
+        await self._change(relay_id, lambda _: None)
+
+    async def pause(self, relay_id: str, because: str) -> Relay:
+        """Send nothing more, because an operator says so or the receiver is gone; WORKING lets it go on.
+
+        Raises UnknownRelay or Busy.
+        """
+        return await self._changed(relay_id, lambda relay: replace(relay, paused_because=because))
+
+    async def rotate(self, relay_id: str) -> Relay:
+        """A new secret beside the one before, which is valid until the next rotation. Raises UnknownRelay or Busy."""
+        return await self._changed(
+            relay_id, lambda relay: replace(relay, secrets=[new_secret(), *relay.secrets][:SECRETS_MAX])
+        )
+
+    async def replay(self, relay_id: str, number: str, topic: str, from_seq: int) -> Relay:
+        """Have a number's events sent again, from a `seq` on up to now. Raises UnknownRelay or Busy."""
+        until = await self._log.end(topic, partition_of(number, self._log.partitions))
+        again = Replay(token_hex(4), number, topic, from_seq, until)
+        return await self._changed(
+            relay_id, lambda relay: replace(relay, replays=[*relay.replays, again][-REPLAYS_MAX:])
+        )
+
+    async def skip(self, relay_id: str, event_id: str) -> Relay:
+        """Leave out an event that its receiver will never take. Raises UnknownRelay or Busy."""
+        return await self._changed(relay_id, lambda relay: replace(relay, skips=[*relay.skips, event_id][-SKIPS_MAX:]))
+
+    async def _ends(self, topics: tuple[str, ...]) -> dict[str, list[int]]:
+        return {
+            topic: [await self._log.end(topic, partition) for partition in range(self._log.partitions)]
+            for topic in topics
+        }
+
+    async def _changed(self, relay_id: str, change: Callable[[Relay], Relay]) -> Relay:
+        def known(relay: Relay | None) -> Relay:
+            if relay is None:
+                raise UnknownRelay
+            return change(relay)
+
+        found = await self._change(relay_id, known)
+        assert found is not None  # noqa: S101 - `known` returns one or raises
+        return found
+
+    async def _change(self, relay_id: str, change: Callable[[Relay | None], Relay | None]) -> Relay | None:
+        """Read, change and write under the registry's lease, so that two changes never meet."""
+        try:
+            lease = await self._store.acquire(NAME, SHARD, f"{OWNER}/{token_hex(4)}", LEASE_S)
+            if lease is None:
+                raise Busy
+            try:
+                value = (await self._store.load(NAME, SHARD, [_key(relay_id)])).get(_key(relay_id))
+                relay = change(None if value is None else decode_state(Relay, value))
+                row = None if relay is None else Row(msgspec.msgpack.encode(relay), None, relay.line, relay.place)
+                await self._store.commit(Commit(lease, rows={_key(relay_id): row}))
+            finally:
+                await self._store.release(lease)
+        except (Fenced, LogUnavailable):
+            raise Busy from None
+        return relay
+
+
+def _key(relay_id: str) -> str:
+    return f"r/{relay_id}"

@@ -1,0 +1,265 @@
+"""Relays: a receiver that fails, hangs, goes away and comes back gets every event, in order, signed."""
+
+import contextlib
+
+import pytest
+
+from tests.app.relay_receiver import receiver
+from tests.app.rig import service, until
+from tests.app.sandbox_receiver import NUMBER
+
+MANY = 60
+
+
+@contextlib.asynccontextmanager
+async def relaying(folder, **about):
+    about = {"relay_hosts": ["127.0.0.1"], **about}
+    async with service(folder, about=about) as rig:
+        yield rig
+
+
+async def added(rig, where, **more):
+    answer = await rig.admin.post("/v1/relays", json={"url": where.url, **more})
+    assert answer.status_code == 201, answer.text
+    where.secrets = [answer.json()["secret"]]
+    return answer.json()["relay_id"]
+
+
+async def state(rig, relay_id):
+    return (await rig.admin.get(f"/v1/relays/{relay_id}")).json()
+
+
+async def write(rig, count, start=0):
+    for n in range(start, start + count):
+        await rig.trigger("message", text=f"n{n}", contact=f"3460000{n % 7:04d}")
+
+
+def seqs(events):
+    return [int(event["seq"]) for event in events]
+
+
+def in_order_by_conversation(events):
+    places = {}
+    for event in events:
+        places.setdefault(event["data"]["conversation_id"], []).append(int(event["seq"]))
+    return all(found == sorted(set(found)) for found in places.values())
+
+
+async def test_every_event_of_a_topic_arrives_once_signed_and_in_the_order_of_its_conversation(tmp_path):
+    async with relaying(tmp_path) as rig, receiver().listening() as there:
+        await added(rig, there)
+        await write(rig, MANY)
+        await until(lambda: _has(there, MANY))
+        assert there.forged == 0
+        assert sorted(seqs(there.taken)) == list(range(1, MANY + 1))
+        assert in_order_by_conversation(there.taken)
+        assert {event["type"] for event in there.taken} == {"message.added"}
+        assert all(event["timestamp"] == event["time"] for event in there.taken)
+
+
+async def test_a_receiver_that_fails_hangs_goes_away_and_returns_misses_nothing(tmp_path):
+    there = receiver()
+    async with relaying(tmp_path) as rig:
+        await added(rig, there)
+        await write(rig, 10)
+        async with there.listening():
+            await until(lambda: _has(there, 10))
+            there.mood = 503
+            await write(rig, 10, 10)
+            await until(lambda: _seen_again(there))
+        async with there.listening():
+            there.mood = "hang"
+            there.came.clear()
+            await until(lambda: _came(there), 30)
+        there.mood = 200
+        async with there.listening():
+            await until(lambda: _has(there, 20), 30)
+            assert seqs_set(there) == set(range(1, 21))
+            assert in_order_by_conversation(first_times(there.taken))
+
+
+async def test_what_was_not_taken_before_a_restart_is_delivered_after_it(tmp_path):
+    there = receiver()
+    async with relaying(tmp_path) as rig:
+        relay_id = await added(rig, there)
+        await write(rig, 20)
+        await until(lambda: _troubled(rig, relay_id))
+    async with relaying(tmp_path) as rig, there.listening():
+        await until(lambda: _has(there, 20), 30)
+        assert seqs_set(there) == set(range(1, 21))
+        await until(lambda: _is(rig, relay_id, "working"))
+
+
+async def test_a_shard_says_what_stands_in_its_way_and_an_operator_can_pass_it_over(tmp_path):
+    async with relaying(tmp_path) as rig, receiver().listening() as there:
+        await write(rig, 1)
+        event_id = (await until(lambda: rig.records("timeline")))[0].event.id
+        there.refuse = {event_id}
+        relay_id = await added(rig, there, from_start=True)
+        await until(lambda: _troubled(rig, relay_id))
+        (trouble,) = (await state(rig, relay_id))["troubles"]
+        assert (trouble["event_id"], trouble["last"], trouble["seq"]) == (event_id, "422", "1")
+        await write(rig, 1, 7)
+        assert there.taken == []
+        await rig.admin.post(f"/v1/relays/{relay_id}/skip", json={"event_id": event_id})
+        await until(lambda: _has(there, 1), 20)
+        assert seqs(there.taken) == [2]
+        await until(lambda: _is(rig, relay_id, "working"))
+
+
+async def test_a_receiver_that_answers_410_is_left_alone_until_somebody_resumes_it(tmp_path):
+    async with relaying(tmp_path) as rig, receiver().listening() as there:
+        relay_id = await added(rig, there)
+        there.mood = 410
+        await write(rig, 3)
+        await until(lambda: _is(rig, relay_id, "gone"))
+        there.mood = 200
+        assert there.taken == []
+        await rig.admin.post(f"/v1/relays/{relay_id}/resume")
+        await until(lambda: _has(there, 3))
+
+
+async def test_a_paused_relay_keeps_its_place(tmp_path):
+    async with relaying(tmp_path) as rig, receiver().listening() as there:
+        relay_id = await added(rig, there)
+        await write(rig, 2)
+        await until(lambda: _has(there, 2))
+        await rig.admin.post(f"/v1/relays/{relay_id}/pause")
+        await until(lambda: _unserved(rig, relay_id))
+        await write(rig, 2, 2)
+        await until(lambda: _count(rig, 4))
+        assert len(there.taken) == 2
+        await rig.admin.post(f"/v1/relays/{relay_id}/resume")
+        await until(lambda: _has(there, 4))
+        assert sorted(seqs(there.taken)) == [1, 2, 3, 4]
+
+
+async def test_events_are_sent_again_from_a_seq_on_with_the_ids_they_had(tmp_path):
+    async with relaying(tmp_path) as rig, receiver().listening() as there:
+        relay_id = await added(rig, there)
+        await write(rig, 9)
+        await until(lambda: _has(there, 9))
+        first = {event["id"] for event in there.taken}
+        there.taken.clear()
+        answer = await rig.admin.post(f"/v1/relays/{relay_id}/replay", json={"number": NUMBER, "from_seq": 5})
+        assert answer.status_code == 202
+        await until(lambda: _has(there, 5))
+        assert sorted(seqs(there.taken)) == [5, 6, 7, 8, 9]
+        assert {event["id"] for event in there.taken} <= first
+
+
+async def test_while_a_secret_is_rotated_receivers_may_check_with_either(tmp_path):
+    async with relaying(tmp_path) as rig, receiver().listening() as there:
+        relay_id = await added(rig, there)
+        fresh = (await rig.admin.post(f"/v1/relays/{relay_id}/rotate")).json()["secret"]
+        assert fresh not in there.secrets
+        await until(lambda: _knows(rig, relay_id, fresh))
+        await write(rig, 1)
+        await until(lambda: _has(there, 1))
+        there.secrets = [fresh]
+        await write(rig, 1, 1)
+        await until(lambda: _has(there, 2))
+        assert there.forged == 0
+
+
+async def test_a_relay_gets_only_the_topics_types_and_numbers_it_wants(tmp_path):
+    async with relaying(tmp_path) as rig, receiver().listening() as there:
+        await added(rig, there, topics=["timeline", "coexist.conversations"], types=["conversation.state"])
+        await write(rig, 3)
+        await until(lambda: _has(there, 3))
+        assert {event["type"] for event in there.taken} == {"conversation.state"}
+        assert {event["topic"] for event in there.taken} == {"conversations"}
+
+
+async def test_the_test_event_is_signed_and_its_answer_is_told(tmp_path):
+    async with relaying(tmp_path) as rig, receiver().listening() as there:
+        relay_id = await added(rig, there)
+        told = (await rig.admin.post(f"/v1/relays/{relay_id}/test")).json()
+        assert (told["taken"], told["answer"]) == (True, "200")
+        there.mood = 500
+        told = (await rig.admin.post(f"/v1/relays/{relay_id}/test")).json()
+        assert (told["taken"], told["answer"]) == (False, "500")
+
+
+async def test_a_redirect_is_not_followed_and_private_addresses_are_never_asked(tmp_path):
+    there = receiver()
+    async with service(tmp_path) as rig, there.listening():
+        answer = await rig.admin.post("/v1/relays", json={"url": f"https://127.0.0.1:{there.port}/x"})
+        relay_id = answer.json()["relay_id"]
+        told = (await rig.admin.post(f"/v1/relays/{relay_id}/test")).json()
+        assert told["answer"] == "forbidden_address"
+        assert there.seen == []
+    async with relaying(tmp_path / "named") as rig, there.listening():
+        relay_id = await added(rig, there)
+        there.mood, there.headers = 302, {"location": there.url}
+        assert (await rig.admin.post(f"/v1/relays/{relay_id}/test")).json()["answer"] == "302"
+        assert len(there.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"url": "http://example.org/x"}, "https"),
+        ({"url": "https://user:word@example.org/"}, "password"),
+        ({"url": "https://example.org/", "topics": ["timelime"]}, "timeline"),
+        ({"url": "https://example.org/", "types": ["message.add"]}, "message.added"),
+        ({"url": "https://example.org/", "secret": "whsec_short"}, "whsec_"),
+        ({"url": "https://example.org/", "topic": "timeline"}, "topic"),
+        ({"topics": ["timeline"]}, "url"),
+    ],
+)
+async def test_a_relay_that_could_not_work_is_refused_with_the_reason(tmp_path, body, named):
+    async with relaying(tmp_path) as rig:
+        answer = await rig.admin.post("/v1/relays", json=body)
+        assert answer.status_code == 422
+        assert named in answer.text
+        assert (await rig.admin.get("/v1/relays")).json() == {"relays": []}
+
+
+async def test_an_unknown_relay_is_404_and_a_removed_one_is_gone(tmp_path):
+    async with relaying(tmp_path) as rig, receiver().listening() as there:
+        relay_id = await added(rig, there)
+        assert (await rig.admin.delete(f"/v1/relays/{relay_id}")).status_code == 200
+        for call in (rig.admin.get, rig.admin.delete):
+            assert (await call(f"/v1/relays/{relay_id}")).status_code == 404
+        assert (await rig.admin.post(f"/v1/relays/{relay_id}/test")).status_code == 404
+
+
+async def _has(there, count):
+    return len({event["id"] for event in there.taken}) >= count
+
+
+async def _came(there):
+    return there.came.is_set()
+
+
+async def _seen_again(there):
+    return len(there.seen) > len(set(there.seen))
+
+
+async def _troubled(rig, relay_id):
+    return (await state(rig, relay_id))["troubles"]
+
+
+async def _is(rig, relay_id, wanted):
+    return (await state(rig, relay_id))["state"] == wanted
+
+
+async def _unserved(rig, relay_id):
+    return relay_id not in rig.app.relaying.backlog()
+
+
+async def _knows(rig, relay_id, secret):
+    return secret in rig.app.relaying.secrets_of(relay_id)
+
+
+async def _count(rig, count):
+    return len(await rig.records("timeline")) >= count
+
+
+def first_times(events):
+    return list({event["id"]: event for event in reversed(events)}.values())[::-1]
+
+
+def seqs_set(there):
+    return set(seqs(there.taken))
