@@ -20,6 +20,8 @@ LIVE, ECHO, HISTORY, API = 1, 2, 4, 8
 
 STATUS_RANK = {"sent": 1, "failed": 2, "delivered": 3, "read": 4, "played": 5}
 """`current` is the highest so far: a failure counts only while no delivery is known (Meta contract 4)."""
+BEHIND_S_MAX = 999.0
+"""How late a message may come and still be put in its order among those of its second."""
 HIDDEN_KINDS = frozenset({"", "unsupported", "media_placeholder", "unknown"})
 APP_SHOWS = frozenset({"text", "image", "video", "audio", "document", "sticker", "location", "contacts", "reaction"})
 """Kinds that the Business App shows when they are sent through the API."""
@@ -73,6 +75,14 @@ def origin(message: Message) -> str:
 def sent_at(message: Message) -> float:
     """The device's time where it is known, else the earliest time a webhook gave."""
     return message.device_at or message.hook_at
+
+
+def place(message: Message) -> float:
+    """Where it stands in its conversation, the latest first: Meta's times are whole seconds, so within one it is by
+    arrival.
+    """
+    behind_s = min(max(message.received_at - sent_at(message), 0.0), BEHIND_S_MAX)
+    return -(sent_at(message) + behind_s / (BEHIND_S_MAX + 1))
 
 
 def historical(message: Message) -> bool:

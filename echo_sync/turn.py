@@ -111,7 +111,7 @@ class Turn:
         if now == before:
             return
         if now.added:
-            now.line, now.place, now.wake_at = now.conversation, -msg.sent_at(now), None
+            now.line, now.place, now.wake_at = now.conversation, msg.place(now), None
         self.put(message_key(now.number, now.message_id), now)
         for kind, suffix, data in msg.facts(before, now):
             self.emit(TIMELINE, kind, now.number, now.message_id, suffix, data)

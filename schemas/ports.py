@@ -174,6 +174,9 @@ class Store(Protocol):
     ) -> list[tuple[str, bytes]]:
         """The first `limit` states that stand in `line` at a place beyond `after` and up to `until`, in order."""
 
+    async def sequence(self, topic: str, key: str) -> int:
+        """The last `seq` given to a key on a topic, 0 for none. States that are read after it hold at least so much."""
+
     async def commit(self, commit: Commit) -> None:
         """Apply all of it or none; return once it is durable.
 

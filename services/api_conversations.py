@@ -11,8 +11,9 @@ from echo_sync.message import Message, added_data
 from schemas.instants import rfc3339
 from schemas.ports import NOWHERE, Event
 from schemas.states import CONVERSATIONS, MESSAGES, Conversation, conversation_key
-from schemas.topics import OUTBOUND, partition_of
-from services.api_sends import FAR, find, write
+from schemas.topics import OUTBOUND, TIMELINE, partition_of
+from services import pages
+from services.api_sends import find, write
 from services.console.conversations import page, search
 from services.running import App
 from services.shard import decode_state
@@ -35,7 +36,7 @@ def add(api: FastAPI, app: App) -> None:
         if q.strip():
             return JSONResponse({"conversations": [view(state) for state in await search(app, number, q, limit)]})
         found = await page(app, number, limit, after)
-        return JSONResponse({"conversations": [view(state) for state in found.conversations], "after": found.after})
+        return JSONResponse({"conversations": [view(state) for state in found.states], "after": found.after})
 
     @api.get("/v1/conversations/{conversation_id}")
     async def get_conversation(conversation_id: str) -> JSONResponse:
@@ -43,13 +44,19 @@ def add(api: FastAPI, app: App) -> None:
         return JSONResponse(view(await conversation(app, conversation_id)))
 
     @api.get("/v1/conversations/{conversation_id}/timeline")
-    async def get_timeline(conversation_id: str, limit: Limit = 100) -> JSONResponse:
-        """The newest messages of a conversation, in the order in which they were sent."""
+    async def get_timeline(conversation_id: str, limit: Limit = 100, after: float = NOWHERE) -> JSONResponse:
+        """The newest messages of a conversation, in the order in which they were sent.
+
+        `after`: the `after` of the page before, while there is one, for what is older. `seq`: everything the number's
+        `timeline` tells up to there is in it; whoever goes on with the topic from there misses nothing.
+        """
         state = await conversation(app, conversation_id)
         shard = partition_of(state.number, app.log.partitions)
-        found = await app.store.heads(MESSAGES, shard, state.conversation_id, FAR, limit)
-        shown = [_shown(decode_state(Message, value)) for _, value in reversed(found)]
-        return JSONResponse({"conversation_id": state.conversation_id, "messages": shown})
+        seq = await app.store.sequence(TIMELINE, state.number)
+        found = await pages.page(app.store, MESSAGES, shard, state.conversation_id, Message, limit, after)
+        shown = [_shown(message) for message in reversed(found.states)]
+        body = {"conversation_id": state.conversation_id, "seq": str(seq), "messages": shown, "after": found.after}
+        return JSONResponse(body)
 
     @api.post("/v1/conversations/{conversation_id}/{action}", status_code=202)
     async def act(conversation_id: str, action: str, body: Optional = None) -> JSONResponse:

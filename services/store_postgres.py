@@ -115,6 +115,11 @@ class PostgresStore:
         rows = await self._database.rows(sql.LOAD, await self._slot(processor, shard), list(wanted))
         return {wanted[row[0]]: row[1] for row in rows}
 
+    async def sequence(self, topic: str, key: str) -> int:
+        """See `Store.sequence`."""
+        rows = await self._database.rows(sql.SEQUENCES, [topic], [key.encode()])
+        return int(rows[0][2]) if rows else 0
+
     async def due(self, processor: str, shard: int, until: float, limit: int) -> list[str]:
         """See `Store.due`."""
         rows = await self._database.rows(numbered(shared.DUE), await self._slot(processor, shard), until, limit)

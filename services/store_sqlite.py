@@ -126,6 +126,10 @@ class SqliteStore:
         slot = self._slot(processor, shard)
         return list(self._file.reading.execute(sql.HEADS, (slot, line, after, until, limit)))
 
+    async def sequence(self, topic: str, key: str) -> int:
+        """See `Store.sequence`."""
+        return cast("int", one(self._file.reading, sql.SEQUENCE, (topic, key)) or 0)
+
     def count(self, processor: str, shard: int, prefix: str) -> int:
         """How many states of a shard have a key that starts with `prefix`, for metrics."""
         span = (self._slot(processor, shard), prefix, prefix + "\uffff")

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 from schemas.phones import digits, match_key
 from schemas.ports import NOWHERE
 from schemas.states import CONVERSATIONS, MESSAGES, Alias, Conversation, alias_key, conversation_key
 from schemas.topics import partition_of
-from services.api_sends import FAR
+from services import pages
+from services.pages import Page
 from services.running import App
 from services.shard import decode_state
 
@@ -20,28 +20,10 @@ DIGITS_MIN = 5
 """Shorter than this is no phone (E.164)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some conversations, the latest first, and where the next page begins; None after the last one."""
-
-    conversations: list[Conversation]
-    after: float | None
-
-
-async def page(app: App, number: str, limit: int, after: float = NOWHERE) -> Page:
-    """The conversations of a number that follow a place. A page ends between two places, so none is lost or twice."""
+async def page(app: App, number: str, limit: int, after: float = NOWHERE) -> Page[Conversation]:
+    """The conversations of a number that follow a place, the latest first."""
     shard = partition_of(number, app.log.partitions)
-    wanted = limit
-    while True:
-        found = await app.store.heads(CONVERSATIONS, shard, number, FAR, wanted + 1, after)
-        states: list[Conversation] = [decode_state(Conversation, value) for _, value in found]
-        if len(states) <= wanted:
-            return Page(states, None)
-        last = states[-1].place
-        whole = [state for state in states if state.place != last]
-        if whole:
-            return Page(whole, whole[-1].place)
-        wanted *= 4
+    return await pages.page(app.store, CONVERSATIONS, shard, number, Conversation, limit, after)
 
 
 async def search(app: App, number: str, asked: str, limit: int) -> list[Conversation]:
@@ -66,9 +48,9 @@ async def _latest(app: App, number: str) -> AsyncIterator[Conversation]:
     seen = 0
     while after is not None and seen < SEARCHED_MAX:
         found = await page(app, number, PIECE, after)
-        for state in found.conversations:
+        for state in found.states:
             yield state
-        seen += len(found.conversations)
+        seen += len(found.states)
         after = found.after
         await asyncio.sleep(0)
 

@@ -179,3 +179,27 @@ async def test_a_contact_and_its_history_are_imported_without_waking_anybody(rig
     assert all(data["historical"] for _, _, data in found)
     conversations = (await rig.admin.get("/v1/conversations", params={"number": NUMBER})).json()["conversations"]
     assert all(one["owner"] == "unknown" and "window_expires_at" not in one for one in conversations)
+
+
+async def test_a_backfill_in_pages_joined_to_the_topic_at_its_seq_is_the_whole_timeline(tmp_path):
+    async with together(tmp_path) as rig:
+        before = [await rig.customer(f"n{n}") for n in range(5)]
+        await until(lambda: _told(rig, 5))
+        conversation_id = (await rig.conversation())["conversation_id"]
+        path, pages, after = f"/v1/conversations/{conversation_id}/timeline", [], {}
+        while after is not None:
+            page = (await rig.admin.get(path, params={"limit": 2, **after})).json()
+            pages = [page, *pages]
+            after = {"after": page["after"]} if page["after"] is not None else None
+        first = int(pages[-1]["seq"])
+        later = [await rig.customer(f"m{n}") for n in range(3)]
+        await until(lambda: _told(rig, 8))
+        filled = [message["message_id"] for page in pages for message in page["messages"]]
+        joined = [r.event.subject for r in await rig.records("timeline") if r.event.seq > first]
+        assert filled == before
+        assert [wamid for wamid in joined if wamid in later] == later
+        assert set(joined) == set(later)
+
+
+async def _told(rig, count):
+    return len(await rig.events("timeline", ADDED)) >= count

@@ -185,6 +185,14 @@ async def test_each_number_has_its_own_seq(place):
         assert [event.seq for event in await read(place, TIMELINE, number, 3)] == [1, 2, 3]
 
 
+async def test_the_last_seq_of_a_key_is_known_and_0_before_its_first(place):
+    lease = await taken(place.store)
+    await place.store.commit(Commit(lease, {}, {}, [(TIMELINE, told(f"n{n}")) for n in range(3)]))
+    assert await place.store.sequence(TIMELINE, ONE) == 3
+    assert await place.store.sequence(TIMELINE, TWO) == 0
+    assert await place.store.sequence(SENDS, ONE) == 0
+
+
 async def test_a_topic_that_is_not_sequenced_has_no_seq_and_keeps_its_keys(place):
     lease = await taken(place.store)
     state = Event("c1:1", "conversation.state", ONE, b"{}", 1.0, 1.0, "c1", "c1")
