@@ -78,9 +78,7 @@ def sent_at(message: Message) -> float:
 
 
 def place(message: Message) -> float:
-    """Where it stands in its conversation, the latest first: Meta's times are whole seconds, so within one it is by
-    arrival.
-    """
+    """Where it stands in its conversation, the latest first; within a second, which is all Meta tells, by arrival."""
     behind_s = min(max(message.received_at - sent_at(message), 0.0), BEHIND_S_MAX)
     return -(sent_at(message) + behind_s / (BEHIND_S_MAX + 1))
 
