@@ -178,6 +178,13 @@ _SENDING = (
 
 _WORK = (
     _gauge(
+        "coexist_lag_events",
+        "events",
+        "Events not yet read, of the shards that this process holds.",
+        processor=_PROCESSOR,
+    ),
+    _gauge("coexist_lag_seconds", "seconds", "For how long the oldest of them has waited.", processor=_PROCESSOR),
+    _gauge(
         "coexist_processor_lag_records",
         "records",
         "Records not yet read, of the shards that this process holds.",
