@@ -229,6 +229,9 @@ INTERNALS = (
     Panel(
         "Media kept", {"bytes per second": f"sum(rate(coexist_media_bytes_total{{{JOB}}}[$__rate_interval]))"}, "Bps"
     ),
+    Panel("Relay deliveries", {"{{outcome}}": _rate("coexist_relay_deliveries_total", "outcome")}, "reqps"),
+    Panel("Relay delivery p99", {"": _quantile(0.99, "coexist_relay_delivery_seconds")}, "s"),
+    Panel("Relay backlog", {"{{relay}}": f"sum by (relay) (coexist_relay_backlog_records{{{JOB}}})"}),
     Panel(
         "Versions",
         {"{{version}} {{edition}}": f"count by (version, edition) (coexist_build_info{{{JOB}}})"},

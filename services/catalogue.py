@@ -224,6 +224,22 @@ _MEDIA = (
     _histogram("coexist_media_fetch_seconds", WORK_BUCKETS, "Time to fetch and keep one media object."),
 )
 
+_RELAY = (
+    _counter(
+        "coexist_relay_deliveries_total",
+        "attempts",
+        "Attempts to relay an event; `failed` is tried again, `skipped` was given up by an operator.",
+        outcome=_of("delivered", "failed", "skipped"),
+    ),
+    _histogram("coexist_relay_delivery_seconds", WORK_BUCKETS, "Time of one attempt to relay an event."),
+    _gauge(
+        "coexist_relay_backlog_records",
+        "records",
+        "Records that a relay has not passed yet.",
+        relay=Label((), r"[0-9a-f]{12}", 100, "ids of relays"),
+    ),
+)
+
 _PROCESS = (
     _gauge(
         "coexist_build_info",
@@ -251,6 +267,7 @@ GROUPS: Mapping[str, tuple[Metric, ...]] = {
     "Sends and limits": _SENDING,
     "Processors": _WORK,
     "Media": _MEDIA,
+    "Relays": _RELAY,
     "The process": _PROCESS,
 }
 CATALOGUE: Mapping[str, Metric] = {metric.name: metric for group in GROUPS.values() for metric in group}
