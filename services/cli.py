@@ -16,6 +16,7 @@ import click
 
 from services.cli_letters import dead_letters
 from services.cli_numbers import doctor, onboard
+from services.cli_operate import migrate, ready
 from services.cli_relays import relay
 from services.dead_letters import VERSION
 from services.failure import FAILED, UNREACHABLE, USAGE, Failure, place_of
@@ -38,6 +39,8 @@ def main() -> None:
 main.add_command(dead_letters)
 main.add_command(onboard)
 main.add_command(doctor)
+main.add_command(migrate)
+main.add_command(ready)
 main.add_command(relay)
 
 
