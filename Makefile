@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults test-long check format schemas bench lock clean
+.PHONY: help run test test-faults test-long check format schemas deploy-files bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -40,6 +40,7 @@ check: $(VENV)/dev.stamp ## lint, types, import rules, generated files in step
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/coexist schemas export --check schemas/json
+	@$(BIN)/python -m deploy.generate --check
 
 format: $(VENV)/dev.stamp ## let ruff format and mend what it can
 	@$(BIN)/ruff format .
@@ -47,6 +48,9 @@ format: $(VENV)/dev.stamp ## let ruff format and mend what it can
 
 schemas: $(VENV)/run.stamp ## write the JSON Schemas and the AsyncAPI document anew
 	@$(BIN)/coexist schemas export schemas/json
+
+deploy-files: $(VENV)/dev.stamp ## write the dashboards, the metrics' page and the generated Kubernetes files anew
+	@$(BIN)/python -m deploy.generate
 
 bench: $(VENV)/run.stamp ## the figures of performance, as ratios in one run
 	@$(BIN)/coexist bench

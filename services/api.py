@@ -25,6 +25,7 @@ from services import (
 )
 from services.dead_letters import VERSION
 from services.running import App
+from services.standing import Standing
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 """Probes come from the node, not from loopback, and carry no token."""
@@ -113,8 +114,11 @@ def _add_health(api: FastAPI, app: App) -> None:
         ready = app.ready()
         return Response("ok\n" if ready else "starting\n", 200 if ready else 503, media_type="text/plain")
 
+    standing = Standing(app)
+
     @api.get("/metrics", include_in_schema=False)
     async def metrics(request: Request) -> Response:
+        await standing.look()
         open_format = "application/openmetrics-text" in request.headers.get("accept", "")
         module: Any = openmetrics if open_format else exposition
         return Response(module.generate_latest(app.metrics.registry), media_type=module.CONTENT_TYPE_LATEST)

@@ -81,7 +81,7 @@ async def open_app(
         secrets_given = secrets(settings) if "ingest" in roles else []
         edition = await open_edition(settings, clock, stack, vfs)
         log_ = wrap_log(edition.log) if wrap_log else edition.log
-        app = App(settings, tuple(roles), edition, log_, edition.store, Metrics(), clock)
+        app = App(settings, tuple(roles), edition, log_, edition.store, Metrics(settings.metrics_numbers), clock)
         if edition.file is not None:
             app.tasks.append(edition.file.start())
         key = await app.store.installation_key()
@@ -215,8 +215,12 @@ def _observed_append(app: App) -> Append:
 
     async def append(entries: Sequence[tuple[str, Event]]) -> None:
         started = app.clock()
-        entries = await book.wanted(entries)
-        await app.log.append(entries)
+        under_way = app.metrics.appending(started)
+        try:
+            entries = await book.wanted(entries)
+            await app.log.append(entries)
+        finally:
+            app.metrics.append_ended(under_way)
         now = app.clock()
         app.metrics.appended(entries, now, now - started)
 

@@ -16,6 +16,7 @@ import click
 
 from services.cli_letters import dead_letters
 from services.cli_numbers import doctor, onboard
+from services.cli_operate import migrate, ready
 from services.cli_relays import relay
 from services.dead_letters import VERSION
 from services.failure import FAILED, UNREACHABLE, USAGE, Failure, place_of
@@ -38,6 +39,8 @@ def main() -> None:
 main.add_command(dead_letters)
 main.add_command(onboard)
 main.add_command(doctor)
+main.add_command(migrate)
+main.add_command(ready)
 main.add_command(relay)
 
 
@@ -129,19 +132,20 @@ def _announce(app: Any) -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8082, show_default=True, help="Port; 0 means any free one."
 )
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address; it holds nothing but play.")
 @click.option("--webhook-url", default="http://127.0.0.1:8080/webhooks/meta", show_default=True, help="Whom it calls.")
 @click.option("--seed", type=int, help="The same seed and calls give the same ids; default: a random one.")
 @click.option("--talk", default=0.0, help="Let people talk by themselves, at so many messages a second.")
-def sandbox(port: int, webhook_url: str, seed: int | None, talk: float) -> None:
+def sandbox(port: int, host: str, webhook_url: str, seed: int | None, talk: float) -> None:
     """Run Meta in a box: Graph, signed webhooks with Meta's habits, a page, a ledger."""
     from services.sandbox.app import serve  # noqa: PLC0415
     from services.sandbox.config import SandboxConfig  # noqa: PLC0415
 
     seeded = secrets.randbits(32) if seed is None else seed
-    wanted = SandboxConfig(port=port, webhook_url=webhook_url or None, seed=seeded, autoplay_per_s=talk)
+    wanted = SandboxConfig(host=host, port=port, webhook_url=webhook_url or None, seed=seeded, autoplay_per_s=talk)
 
     def ready(real: int) -> None:
-        click.echo(f"Sandbox http://127.0.0.1:{real}/  app secret: {wanted.app_secret}  token: {wanted.access_token}")
+        click.echo(f"Sandbox http://{host}:{real}/  app secret: {wanted.app_secret}  token: {wanted.access_token}")
 
     try:
         asyncio.run(serve(wanted, on_ready=ready))

@@ -47,7 +47,8 @@ async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
     writer = Writer(kafka)
     stack.push_async_callback(writer.close)
     owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(3)}"
-    return Edition("cluster", log, store, owner, LEASE_TTL_S, None, _Publishing(store, kafka, writer, log).around)
+    publishing = _Publishing(store, kafka, writer, log)
+    return Edition("cluster", log, store, owner, LEASE_TTL_S, None, publishing.around, publishing.outbox.unpublished)
 
 
 def groups_of(prefix: str) -> dict[tuple[str, ...], str]:
@@ -71,8 +72,8 @@ class _Publishing:
 
     def __init__(self, store: PostgresStore, kafka: Kafka, writer: Writer, log: KafkaLog) -> None:
         self._holds: Holds = _nobody_yet
-        self._outbox = Outbox(store, kafka, writer, log, self._held)
-        store.told = self._outbox.told
+        self.outbox = Outbox(store, kafka, writer, log, self._held)
+        store.told = self.outbox.told
 
     def _held(self, lease: Lease, for_s: float) -> bool:
         return self._holds(lease, for_s)
@@ -82,7 +83,7 @@ class _Publishing:
         self._holds = holds
 
         async def both(lease: Lease) -> None:
-            publishing = asyncio.create_task(self._outbox.serve(lease))
+            publishing = asyncio.create_task(self.outbox.serve(lease))
             working = asyncio.ensure_future(work(lease))
             try:
                 done, _ = await asyncio.wait([publishing, working], return_when=asyncio.FIRST_COMPLETED)
@@ -91,7 +92,7 @@ class _Publishing:
             finally:
                 working.cancel()
                 await asyncio.wait([working])
-                await self._outbox.flush(lease, FLUSH_S)
+                await self.outbox.flush(lease, FLUSH_S)
                 publishing.cancel()
                 await asyncio.wait([publishing])
 

@@ -25,7 +25,10 @@ Holds = Callable[[Lease, float], bool]
 
 @dataclass(slots=True)
 class Edition:
-    """A log, a store, and how shards are owned. `around` adds to a shard's work what the edition needs beside it."""
+    """A log, a store, and how shards are owned. `around` adds to a shard's work what the edition needs beside it.
+
+    `unpublished`: how many committed events wait in memory to be published.
+    """
 
     name: str
     log: EventLog
@@ -34,6 +37,7 @@ class Edition:
     lease_ttl_s: float = LEASE_TTL_S
     file: SqliteFile | None = None
     around: Callable[[Work, Holds], Work] = field(default=lambda work, _: work)
+    unpublished: Callable[[], int] = field(default=lambda: 0)
 
 
 async def open_edition(settings: Settings, clock: Clock, stack: AsyncExitStack, vfs: str = "") -> Edition:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -13,6 +14,16 @@ FIELDS = frozenset(
         *("error", "status", "seconds", "count", "roles", "edition", "version", "port", "host", "field", "role", "fix"),
     }
 )
+
+LINES: Counter[tuple[str, str]] = Counter()
+"""Warnings and errors of this process by level and word, for the metrics; logging is of the process, so this is too."""
+COUNTED = frozenset({"warning", "error", "critical"})
+
+
+def _counted(_: Any, level: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if level in COUNTED:
+        LINES[level, str(fields["event"])] += 1
+    return fields
 
 
 def _known_only(_: Any, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -29,6 +40,7 @@ def configure(log_format: str, level: str) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            _counted,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _known_only,
             renderer,

@@ -1,114 +1,102 @@
-"""The catalogue: every metric there is, with its meaning, and the observers that move them. Nothing else makes one.
-
-Labels come from closed sets; no number, name, text or message id ever is one.
-"""
+"""The metrics of one process, made from `services.catalogue` and nothing else, and the observers that move them."""
 
 from collections import Counter as Counted
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from schemas.ports import Event, Record
 from schemas.states import DELIVERY, MESSAGES
+from services import logs
+from services.catalogue import (
+    ACKNOWLEDGED,
+    ANSWERS,
+    CATALOGUE,
+    ITEM_KINDS,
+    NUMBER_KINDS,
+    NUMBERS_DEFAULT,
+    OTHER,
+    STAGES,
+    STATUSES,
+    counter,
+    gauge,
+    histogram,
+)
 
-ACK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 3.0, 5.0)
-ECHO_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
-KINDS = ("message", "echo", "status", "edit", "revoke", "history", "contact", "account", "unknown")
+Figures = Mapping[str, Sequence[tuple[Mapping[str, str], float]]]
+"""Gauges by name: their labels, and the value."""
 
 
 class Metrics:
-    """All metrics of one process, and what ingest, the runner and the sender tell them."""
+    """All metrics of one process, and what ingest, the runner and the sender tell them.
 
-    def __init__(self) -> None:
+    `numbers_max`: business numbers with series of their own, those met first; all others share `other`.
+    """
+
+    def __init__(self, numbers_max: int = NUMBERS_DEFAULT) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a further series per counter that nobody asks for
         self.registry = registry = CollectorRegistry(auto_describe=True)
-        self.requests = Counter(
-            "coexist_ingest_requests_total", "Webhook requests by outcome.", ["outcome"], registry=registry
-        )
-        self.ack = Histogram(
-            "coexist_ingest_ack_seconds", "Time from request to answer.", registry=registry, buckets=ACK_BUCKETS
-        )
-        self.items = Counter("coexist_ingest_items_total", "Webhook items by kind.", ["kind"], registry=registry)
-        self._secrets = Counter(
-            "coexist_ingest_signature_secret_total", "Which app secret matched.", ["secret"], registry=registry
-        )
-        self.last_webhook = Gauge(
-            "coexist_ingest_last_webhook_timestamp_seconds", "When the last signed webhook came.", registry=registry
-        )
-        self.echo = Histogram(
-            "coexist_echo_latency_seconds",
-            "Echo latency by stage: meta (Meta's way to us), append (durable), resolve (decided), total (on timeline).",
-            ["stage"],
-            registry=registry,
-            buckets=ECHO_BUCKETS,
-        )
-        self.messages = Counter(
-            "coexist_messages_total", "Messages added to the timeline.", ["origin", "direction"], registry=registry
-        )
-        self.duplicates = Counter(
-            "coexist_duplicates_dropped_total", "What was known already, by reason.", ["reason"], registry=registry
-        )
-        self.takeovers = Counter("coexist_takeovers_total", "Conversations taken over.", ["by"], registry=registry)
-        self.published = Counter(
-            "coexist_events_published_total",
-            "Events published by topic and type.",
-            ["topic", "type"],
-            registry=registry,
-        )
-        self.fenced = Counter(
-            "coexist_fenced_total", "Commits refused to a former owner.", ["processor"], registry=registry
-        )
-        self.batch = Histogram(
-            "coexist_processor_batch_seconds", "Time to commit a batch.", ["processor"], registry=registry
-        )
-        self.dead = Counter("coexist_dead_letters_total", "Records set aside.", ["processor"], registry=registry)
-        self.sends = Counter("coexist_sends_total", "Outcomes of send commands.", ["outcome"], registry=registry)
-        self.graph = Histogram(
-            "coexist_graph_request_seconds", "Time of a Graph request.", ["outcome"], registry=registry
-        )
-        self.statuses = Counter("coexist_statuses_total", "Statuses by kind.", ["status"], registry=registry)
-        self._add_media(registry)
-        self._add_relay(registry)
+        self._numbers_max = numbers_max
+        self._numbers: set[str] = set()
+        self._under_way: dict[object, float] = {}
+        self.requests = counter(registry, "coexist_ingest_requests_total")
+        self.ack = histogram(registry, "coexist_ingest_ack_seconds")
+        self.items = counter(registry, "coexist_ingest_items_total")
+        self._number_items = counter(registry, "coexist_number_items_total")
+        self._secrets = counter(registry, "coexist_ingest_signature_secret_total")
+        self.last_webhook = gauge(registry, "coexist_ingest_last_webhook_timestamp_seconds")
+        self.echo = histogram(registry, "coexist_echo_latency_seconds")
+        self.messages = counter(registry, "coexist_messages_total")
+        self.duplicates = counter(registry, "coexist_duplicates_dropped_total")
+        self.takeovers = counter(registry, "coexist_takeovers_total")
+        self.published = counter(registry, "coexist_events_published_total")
+        self.batch = histogram(registry, "coexist_processor_batch_seconds")
+        self.dead = counter(registry, "coexist_dead_letters_total")
+        self.sends = counter(registry, "coexist_sends_total")
+        self.graph = histogram(registry, "coexist_graph_request_seconds")
+        self.statuses = counter(registry, "coexist_statuses_total")
+        self.media = counter(registry, "coexist_media_jobs_total")
+        self._media_bytes = counter(registry, "coexist_media_bytes_total")
+        self._media_seconds = histogram(registry, "coexist_media_fetch_seconds")
+        self._relayed = counter(registry, "coexist_relay_deliveries_total")
+        self._relay_seconds = histogram(registry, "coexist_relay_delivery_seconds")
+        ProcessCollector(registry=registry)
+        registry.register(_LogLines())
         self._look_up()
-
-    def _add_media(self, registry: CollectorRegistry) -> None:
-        self.media = Counter(
-            "coexist_media_jobs_total",
-            "Media by what became of an attempt to fetch it.",
-            ["outcome"],
-            registry=registry,
-        )
-        self._media_bytes = Counter("coexist_media_bytes_total", "Bytes of media fetched and kept.", registry=registry)
-        self._media_seconds = Histogram(
-            "coexist_media_fetch_seconds", "Time to fetch and keep one media object.", registry=registry
-        )
-
-    def _add_relay(self, registry: CollectorRegistry) -> None:
-        self._relayed = Counter(
-            "coexist_relay_deliveries_total",
-            "Attempts to relay an event: delivered, failed, skipped.",
-            ["outcome"],
-            registry=registry,
-        )
-        self._relay_seconds = Histogram(
-            "coexist_relay_delivery_seconds", "Time of one attempt to relay an event.", registry=registry
-        )
 
     def _look_up(self) -> None:
         """The labels of every webhook and every echo, found once: to find one costs more than to count it."""
-        self._answered = {status: self.requests.labels(outcome) for status, outcome in OUTCOMES.items()}
+        self._answered = {status: self.requests.labels(outcome) for status, outcome in ANSWERS.items()}
+        self._acknowledged = {
+            status: self.ack.labels(outcome) for status, outcome in ANSWERS.items() if outcome in ACKNOWLEDGED
+        }
         self._signed = self._secrets.labels("current"), self._secrets.labels("previous")
-        self._echo = {stage: self.echo.labels(stage) for stage in ("meta", "append", "resolve", "total")}
+        self._echo = {stage: self.echo.labels(stage) for stage in STAGES}
+        self._items = {kind: self.items.labels(kind) for kind in ITEM_KINDS}
+        self._of_number: dict[tuple[str, str], Any] = {}
+
+    def number(self, number: str) -> str:
+        """What stands for a business number in a label: itself, or `other` where too many have series already.
+
+        Meta's ids are digits; what else a signed body may name a number is nobody's label.
+        """
+        if number not in self._numbers:
+            if len(self._numbers) >= self._numbers_max or not (number.isascii() and number.isdecimal()):
+                return OTHER
+            self._numbers.add(number)
+        return number
 
     # --- ingest
 
     def answered(self, status: int, seconds: float, items: int) -> None:
         """A webhook request was answered."""
         counted = self._answered.get(status)
-        (counted if counted is not None else self.requests.labels("other")).inc()
-        self.ack.observe(seconds)
+        (counted if counted is not None else self.requests.labels(OTHER)).inc()
+        if (timed := self._acknowledged.get(status)) is not None:
+            timed.observe(seconds)
 
     def refused(self, reason: str) -> None:
         """A request was turned away; `answered` counts it by status."""
@@ -120,16 +108,38 @@ class Metrics:
     def unconfirmed(self) -> None:
         """An append was not confirmed in time; `answered` counts it as not durable."""
 
+    def appending(self, now: float) -> object:
+        """Webhook items are about to become durable; give what this returns to `append_ended`."""
+        token = object()
+        self._under_way[token] = now
+        return token
+
+    def append_ended(self, token: object) -> None:
+        """They are durable, or will not be."""
+        self._under_way.pop(token, None)
+
+    def unconfirmed_s(self, now: float) -> float:
+        """For how long the oldest append has been under way."""
+        return max(0.0, now - next(iter(self._under_way.values()), now))
+
     def appended(self, entries: Sequence[tuple[str, Event]], now: float, seconds: float) -> None:
         """Webhook items became durable."""
         self.last_webhook.set(now)
-        for type_, count in Counted(event.type for _, event in entries).items():
+        for (number, type_), count in Counted((event.number, event.type) for _, event in entries).items():
             kind = type_.removeprefix("webhook.")
-            self.items.labels(kind if kind in KINDS else "unknown").inc(count)
+            self._items[kind if kind in self._items else "unknown"].inc(count)
+            self._number_item(number, kind if kind in NUMBER_KINDS else OTHER).inc(count)
         for _, event in entries:
             if event.type == "webhook.echo":
                 self._echo["append"].observe(seconds)
                 self._echo["meta"].observe(max(0.0, event.recorded_at - event.at))
+
+    def _number_item(self, number: str, kind: str) -> Any:
+        shown = self.number(number)
+        found = self._of_number.get((shown, kind))
+        if found is None:
+            found = self._of_number[shown, kind] = self._number_items.labels(shown, kind)
+        return found
 
     # --- media
 
@@ -165,7 +175,7 @@ class Metrics:
         if processor == MESSAGES:
             for event in (event for _, event in outputs if event.type == "status.changed"):
                 status = event.id.rpartition(":status:")[2].partition("|")[0]
-                self.statuses.labels(status if status in STATUSES else "other").inc()
+                self.statuses.labels(status if status in STATUSES else OTHER).inc()
             self._added([event for _, event in outputs if event.type == "message.added"], now)
             self._resolved(records, now)
 
@@ -189,7 +199,7 @@ class Metrics:
             if kind == "duplicate":
                 self.duplicates.labels(reason).inc(count)
             elif kind == "media":
-                self.media.labels(reason).inc()
+                self.media.labels(reason).inc(count)
             elif kind == "takeover":
                 self.takeovers.labels(reason).inc(count)
 
@@ -199,24 +209,22 @@ class Metrics:
 
     # --- what is looked up when asked
 
-    def watch(self, figures: Callable[[], Mapping[str, tuple[str, Sequence[tuple[Mapping[str, str], float]]]]]) -> None:
-        """Collect gauges from `figures` at each scrape: name → (help, [(labels, value)])."""
+    def watch(self, figures: Callable[[], Figures]) -> None:
+        """Collect gauges of the catalogue from `figures` at each scrape."""
         self.registry.register(_Figures(figures))
 
 
 class _Figures(Collector):
-    def __init__(
-        self, figures: Callable[[], Mapping[str, tuple[str, Sequence[tuple[Mapping[str, str], float]]]]]
-    ) -> None:
+    def __init__(self, figures: Callable[[], Figures]) -> None:
         self._figures = figures
 
     def collect(self) -> list[GaugeMetricFamily]:
         found = []
-        for name, (text, samples) in self._figures().items():
-            names = list(samples[0][0]) if samples else []
-            family = GaugeMetricFamily(name, text, labels=names)
+        for name, samples in self._figures().items():
+            metric = CATALOGUE[name]
+            family = GaugeMetricFamily(name, metric.meaning, labels=list(metric.labels))
             for labels, value in samples:
-                family.add_metric(list(labels.values()), value)
+                family.add_metric([labels[label] for label in metric.labels], value)
             found.append(family)
         return found
 
@@ -224,16 +232,20 @@ class _Figures(Collector):
         return []
 
 
-STATUSES = ("sent", "delivered", "read", "played", "failed")
-OUTCOMES = {
-    200: "accepted",
-    401: "bad_signature",
-    403: "handshake_refused",
-    408: "too_slow",
-    413: "too_large",
-    415: "bad_type",
-    503: "not_durable",
-}
+class _LogLines(Collector):
+    """What the log said, counted: so every warning can be an alert."""
+
+    def collect(self) -> list[CounterMetricFamily]:
+        name = "coexist_log_lines_total"
+        family = CounterMetricFamily(name, CATALOGUE[name].meaning, labels=["level", "event"])
+        for (level, event), count in sorted(logs.LINES.items()):
+            family.add_metric([level, event], count)
+        return [family]
+
+    def describe(self) -> list[Any]:
+        return []
+
+
 ORIGINS = {name.encode(): name for name in ("customer", "business_app", "api", "other")}
 _ORIGIN = b'"origin":"'
 
@@ -241,4 +253,4 @@ _ORIGIN = b'"origin":"'
 def _origin(added: bytes) -> str:
     """The origin in the data of `message.added`, which stands before anything that came from outside."""
     start = added.find(_ORIGIN) + len(_ORIGIN)
-    return ORIGINS.get(added[start : added.find(b'"', start)], "other")
+    return ORIGINS.get(added[start : added.find(b'"', start)], OTHER)

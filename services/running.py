@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 from schemas.ports import EventLog, Store
 from schemas.states import DELIVERY
+from schemas.topics import partition_of
 from sender.command import SLOT_PREFIX
 from services.edge import Edge
 from services.edition import Edition
 from services.leases import LeaseKeeper
 from services.media import MediaWorker
-from services.metrics import Metrics
+from services.metrics import Figures, Metrics
 from services.relay import Relaying
 from services.runner import Runner
 from services.settings import Settings
@@ -57,34 +58,35 @@ class App:
             task.result()
             raise RuntimeError(f"{task.get_name()} ended")
 
+    def shard_of(self, number: str) -> int:
+        """The shard on which a number lies."""
+        return partition_of(number, self.log.partitions)
+
     def ready(self) -> bool:
         """Every listener listens and this process holds its share of the shards of every role."""
         return not self.stopping.is_set() and all(keeper.settled() for keeper in self.keepers.values())
 
 
-Figures = Mapping[str, tuple[str, Sequence[tuple[Mapping[str, str], float]]]]
-
-
 def figures(app: App) -> Figures:
     """The gauges that are looked up when somebody asks."""
-    lag: list[tuple[dict[str, str], float]] = [
+    lag: Sequence[tuple[Mapping[str, str], float]] = [
         ({"processor": name, "topic": topic}, float(sum(v for (t, _), v in runner.lag.items() if t == topic)))
         for name, runner in app.runners.items()
         for topic in runner.processor.inputs
     ]
-    found = _queue(app) | {"coexist_processor_lag_records": ("Records not yet read, by processor and topic.", lag)}
+    found = _queue(app) | {"coexist_processor_lag_records": lag}
     if app.relaying is not None:
-        backlog = [({"relay": relay}, float(count)) for relay, count in app.relaying.backlog().items()]
-        found["coexist_relay_backlog_records"] = ("Records that a relay has not passed yet.", backlog)
+        backlog = app.relaying.backlog()
+        found["coexist_relay_backlog_records"] = [({"relay": relay}, float(count)) for relay, count in backlog.items()]
     if app.file is not None:
         wal = float(app.file.wal_bytes())
-        found["coexist_sqlite_wal_bytes"] = ("Size of the write-ahead log.", [({}, wal)])
+        found["coexist_sqlite_wal_bytes"] = [({}, wal)]
     return found
 
 
-def _queue(app: App) -> dict[str, tuple[str, Sequence[tuple[Mapping[str, str], float]]]]:
+def _queue(app: App) -> dict[str, Sequence[tuple[Mapping[str, str], float]]]:
     store = app.store
     if DELIVERY not in app.runners or not isinstance(store, SqliteStore):
         return {}
     depth = sum(store.count(DELIVERY, shard, SLOT_PREFIX) for shard in range(app.log.partitions))
-    return {"coexist_sends_queue_depth": ("Commands in line or under way.", [({}, float(depth))])}
+    return {"coexist_sends_queue_depth": [({}, float(depth))]}

@@ -71,6 +71,9 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least level that is logged"
     )
+    metrics_numbers: int = Field(
+        200, ge=0, le=10_000, description="business numbers with metrics of their own; all further ones share `other`"
+    )
     pause_minutes: float = Field(30, ge=0, le=10_080, description="how long automation rests after a person answered")
     media_url: str = Field(
         "", description="where media is kept: a folder, or s3://bucket/prefix; DATA_DIR/media if unset"

@@ -124,7 +124,7 @@ def _difference(before: Cumulative, now: Cumulative) -> Cumulative:
 def _values(counter: Counter) -> Iterable[tuple[str, float]]:
     for metric in counter.collect():
         for sample in metric.samples:
-            if sample.name.endswith("_total"):
+            if sample.name.endswith("_total") and sample.value:
                 yield ".".join(sample.labels.values()), sample.value
 
 

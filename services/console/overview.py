@@ -18,6 +18,7 @@ from services.console.letters import OPEN, letters
 from services.console.outcomes import Outcomes
 from services.running import App
 from services.shard import decode_state
+from services.standing import headroom
 
 LAG_S_MAX = 5.0
 """Records that have waited longer than this are a problem."""
@@ -98,7 +99,7 @@ async def _limit(app: App, state: Number, now: float) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "number": state.number,
         "rate_per_s": state.rate_per_s,
-        "headroom": round(1 - min(1.0, max(0.0, queue.tat - now)), 3),
+        "headroom": round(headroom(queue, now), 3),
         "open": queue.open,
         "lanes_waiting": len(lanes),
         "because": state.paused_because or (queue.held_because if queue.held_until > now else ""),

@@ -1,0 +1,99 @@
+"""What those who operate Coexist call from containers and jobs: `coexist ready` and `coexist migrate`."""
+
+import asyncio
+import http.client
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+
+from services.failure import FAILED, UNREACHABLE, USAGE, Failure
+
+if TYPE_CHECKING:
+    from services.settings import Settings
+
+ASK_S = 2.0
+ASK_AGAIN_S = 0.2
+
+
+@click.command()
+@click.option("--wait", "wait_s", default=0.0, help="Wait so many seconds for it.")
+def ready(wait_s: float) -> None:
+    """Ask whether the service here is ready: exit 0; 1 when it runs but is not ready yet; 3 when it does not answer."""
+    from services.admin_client import AdminClient  # noqa: PLC0415 - beside its use, as in all commands
+
+    end = time.monotonic() + max(0.0, wait_s)
+    while True:
+        try:
+            status = _status(AdminClient(_settings()).url)
+        except Failure as problem:
+            if time.monotonic() >= end:
+                raise problem from None
+        else:
+            if status == http.client.OK:
+                click.echo("ready")
+                return
+            if time.monotonic() >= end:
+                raise Failure("It runs, but is not ready. Its log says what it waits for.", FAILED)
+        time.sleep(ASK_AGAIN_S)
+
+
+def _status(url: str) -> int:
+    """The status of /readyz. Raises Failure when nobody answers."""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=ASK_S)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        raise Failure(f"Coexist did not answer at {url}. Start it with `coexist run`.", UNREACHABLE) from None
+    finally:
+        connection.close()
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the schema of the store up to date, with the service stopped. Starting the service does the same."""
+    from schemas.ports import LogUnavailable  # noqa: PLC0415
+    from services.settings import SettingsError  # noqa: PLC0415
+    from services.sqlite_file import FileInUse  # noqa: PLC0415
+
+    settings = _settings()
+    try:
+        where = asyncio.run(_migrate(settings))
+    except SettingsError as problem:
+        raise Failure(str(problem), USAGE) from None
+    except (LogUnavailable, FileInUse) as problem:
+        raise Failure(f"{str(problem).rstrip('.')}.", UNREACHABLE) from None
+    click.echo(f"The schema of {where} is up to date.")
+
+
+async def _migrate(settings: "Settings") -> str:
+    """Do it; what was brought up to date."""
+    from contextlib import AsyncExitStack  # noqa: PLC0415
+
+    from services.edition import open_edition  # noqa: PLC0415
+
+    if settings.database_url is not None:
+        from services.postgres import Postgres  # noqa: PLC0415
+
+        database = Postgres(settings.database_url.get_secret_value())
+        try:
+            await database.start()
+        finally:
+            await database.close()
+        return "the database"
+    async with AsyncExitStack() as stack:
+        edition = await open_edition(settings, time.time, stack)
+        return str(edition.file.path) if edition.file is not None else edition.name
+
+
+def _settings() -> "Settings":
+    from services.settings import SettingsError, load  # noqa: PLC0415
+
+    try:
+        return load()
+    except SettingsError as problem:
+        raise Failure(str(problem), USAGE) from None

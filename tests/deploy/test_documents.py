@@ -1,0 +1,54 @@
+"""Documents that must keep in step with the program: the runbook, links, commands and settings they name."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from services.cli import main
+from services.settings import Settings
+from tests.deploy.test_rules import ALERTS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "deploy").rglob("*.md")) + sorted((ROOT / "k8s").rglob("*.md"))
+OTHER_NAMES = {"COEXIST_TEST_LONG", "COEXIST_REQUIRE_KAFKA", "COEXIST_"}
+
+
+def anchors(path):
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_alert_has_an_entry_in_the_runbook_and_every_entry_an_alert():
+    entries = re.findall(r"^### (\w+)$", (ROOT / "RUNBOOK.md").read_text(), re.MULTILINE)
+    assert sorted(entries) == sorted(rule["alert"] for rule in ALERTS)
+
+
+def test_the_runbook_says_of_every_alert_how_urgent_it_is():
+    text = (ROOT / "RUNBOOK.md").read_text()
+    for rule in ALERTS:
+        entry = text.partition(f"### {rule['alert']}\n\n")[2]
+        assert entry.lower().startswith(rule["labels"]["severity"]), rule["alert"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if target.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = target.partition("#")
+        found = (page.parent / name).resolve() if name else page
+        assert found.exists(), target
+        if anchor and found.suffix == ".md":
+            assert anchor in anchors(found), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_commands_and_settings_that_are_named_exist(page):
+    text = page.read_text()
+    for command in re.findall(r"`coexist ([a-z][a-z-]*)", text):
+        assert command in main.commands, command
+    settings = {f"COEXIST_{name.upper()}" for name in Settings.model_fields}
+    for name in set(re.findall(r"\bCOEXIST_[A-Z_]*", text)) - OTHER_NAMES:
+        assert name.removesuffix("_FILE") in settings or name in settings, name
