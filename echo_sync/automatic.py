@@ -91,7 +91,7 @@ def digest_of(key: bytes, kind: str, content: bytes) -> str:
     body = said.get("body") if isinstance(said, dict) else None
     if not isinstance(body, str) or len(body := body.strip()) < TEXT_CHARS_MIN:
         return ""
-    return blake2b(body.encode("utf-8", "surrogatepass"), digest_size=8, key=key).hexdigest()
+    return blake2b(body.encode(), digest_size=8, key=key).hexdigest()
 
 
 # --- one conversation

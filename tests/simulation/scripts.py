@@ -71,6 +71,7 @@ class Writer:
         self.pick = random.Random(self.seed)
         self.words = 0
         self.wamids = 0
+        self.everybody = []
 
     # --- the small things
 
@@ -180,7 +181,12 @@ class Writer:
         self.changes(wamid, person, at, "business")
         list(self.statuses(wamid, person, at))
 
-    def greets(self, person):
+    def away(self, person):
+        """Everybody writes and gets the same text at once, by the app or by a person with a quick hand."""
+        for other in self.everybody:
+            self.greets(other, [AWAY])
+
+    def greets(self, person, says=(AWAY, AWAY, "", "")):
         """The app answers by itself, or a person in haste: to somebody new, or not so new, and in the same words."""
         at = self.when()
         if not person.old_phone and self.chance(0.5):  # before the change, the phone was somebody else's
@@ -188,7 +194,7 @@ class Writer:
             self.put(h.message(self.wamid(), self.contact(person), before, self.says()))
         if self.chance(0.8):
             self.put(h.message(self.wamid(), self.contact(person), at, self.says()))
-        wamid, says = self.wamid(), self.pick.choice([AWAY, AWAY, AWAY, self.unique()])
+        wamid, says = self.wamid(), self.pick.choice(says) or self.unique()
         self.copies(h.echo, wamid, person, at + self.pick.choice([0, 2, 5, 6, 9]), says)
         self.imported(wamid, person, at, "outbound", says)
 
@@ -290,9 +296,9 @@ class Writer:
             self.put(event, OUTBOUND)
 
     def script(self):
-        people = list(self.people())
+        people = self.everybody = list(self.people())
         stories = [self.customer_writes, self.owner_writes, self.we_send, self.we_send, self.only_history, self.desk]
-        stories += [self.greets, self.greets]
+        stories += [self.greets, self.away]
         for _ in range(self.pick.choice([1, 2, 3, 4, 6, 8])):
             self.pick.choice(stories)(self.pick.choice(people))
         return self.deliveries

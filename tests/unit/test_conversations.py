@@ -4,7 +4,7 @@ import pytest
 
 from echo_sync.conversations import PAUSE_S_DEFAULT
 from schemas.instants import rfc3339
-from schemas.states import AGENT, BOT, PERSON_APP, UNKNOWN
+from schemas.states import AGENT, BOT, CLAIMS_MAX, PERSON_APP, UNKNOWN
 from schemas.topics import CONVERSATIONS, HISTORY, OUTBOUND
 from tests import harness as h
 from tests.harness import T0
@@ -105,6 +105,18 @@ def test_an_agent_who_writes_keeps_the_time_he_took(line):
     line.hear(h.echo("wamid.2", LAIA, line.now + 10))
     line.later(PAUSE_S_DEFAULT + 60)
     assert told(line)["owner"] == AGENT
+
+
+def test_many_answers_in_the_app_do_not_make_a_long_takeover_forgotten(line):
+    line.hear(h.message("wamid.1", LAIA, T0))
+    desk(line, "takeover", minutes=8 * 60)
+    for n in range(3 * CLAIMS_MAX):
+        line.later(MINUTE)
+        line.hear(h.echo(f"wamid.e{n}", LAIA, line.now))
+    line.later(6 * 60 * MINUTE)
+    assert line.owner() == AGENT
+    desk(line, "release")
+    assert line.owner() == BOT
 
 
 def test_a_takeover_without_minutes_holds_as_long_as_the_setting_says(line):
