@@ -51,12 +51,7 @@ class Metrics:
             "coexist_duplicates_dropped_total", "What was known already, by reason.", ["reason"], registry=registry
         )
         self.takeovers = Counter("coexist_takeovers_total", "Conversations taken over.", ["by"], registry=registry)
-        self.automatic = Counter(
-            "coexist_automatic_texts_total",
-            "App messages held for automatic, and corrections.",
-            ["sign"],
-            registry=registry,
-        )
+        self.automatic = Counter("coexist_automatic_texts_total", "Seeming greetings.", ["sign"], registry=registry)
         self.published = Counter(
             "coexist_events_published_total",
             "Events published by topic and type.",

@@ -44,7 +44,7 @@ def test_nobody_is_known_to_own_a_new_conversation(line):
 
 
 def test_a_person_who_answers_in_the_app_owns_it_and_pauses_automation(line):
-    line.hear(h.message("wamid.1", LAIA, T0 - 5), h.echo("wamid.2", LAIA, T0))
+    line.hear(h.message("wamid.1", LAIA, T0 - 50), h.echo("wamid.2", LAIA, T0))
     assert told(line)["owner"] == PERSON_APP
     assert told(line)["automation_paused_until"] == rfc3339(T0 + PAUSE_S_DEFAULT)
 
@@ -205,9 +205,9 @@ def test_a_history_copy_leaves_the_same_window_whether_it_comes_first_or_last(li
 
 
 def test_unread_counts_what_came_after_our_last_message(line):
-    line.hear(*(h.message(f"wamid.{n}", LAIA, T0 - 10 + n) for n in range(3)))
+    line.hear(*(h.message(f"wamid.{n}", LAIA, T0 - 100 + 10 * n) for n in range(3)))
     assert told(line)["unread"] == 3
-    line.hear(h.echo("wamid.e", LAIA, T0 - 8.5))
+    line.hear(h.echo("wamid.e", LAIA, T0 - 85))
     assert told(line)["unread"] == 1
     line.hear(h.echo("wamid.f", LAIA, T0))
     assert told(line)["unread"] == 0
