@@ -136,6 +136,8 @@ def test_n_items_in_n_facts_out_in_random_nestings(part, tell):
         body = nesting.body()
         told = [set(MARK.findall(event.data)) for _, event in normalize(json.dumps(body).encode(), AT)]
         assert all(len(marks) == 1 for marks in told), f"seed {seed}: a fact of no item, or of two: {body}"
-        assert sorted(mark.decode() for marks in told for mark in marks) == sorted(nesting.marks), f"seed {seed}: {body}"
+        assert sorted(mark.decode() for marks in told for mark in marks) == sorted(nesting.marks), (
+            f"seed {seed}: {body}"
+        )
         items += len(nesting.marks)
     tell(f"n in, n out, part {part}: {items} items in {CASES // CHUNKS} random nestings")
