@@ -50,8 +50,7 @@ class Metrics:
         self.duplicates = Counter(
             "coexist_duplicates_dropped_total", "What was known already, by reason.", ["reason"], registry=registry
         )
-        self.takeovers = Counter("coexist_takeovers_total", "Conversations taken over.", ["by"], registry=registry)
-        self.automatic = Counter("coexist_automatic_texts_total", "Seeming greetings.", ["sign"], registry=registry)
+        self.takeovers, self.automatic = _takeovers(registry)
         self.published = Counter(
             "coexist_events_published_total",
             "Events published by topic and type.",
@@ -205,6 +204,16 @@ class Metrics:
     def watch(self, figures: Callable[[], Mapping[str, tuple[str, Sequence[tuple[Mapping[str, str], float]]]]]) -> None:
         """Collect gauges from `figures` at each scrape: name → (help, [(labels, value)])."""
         self.registry.register(_Figures(figures))
+
+
+def _takeovers(registry: CollectorRegistry) -> tuple[Counter, Counter]:
+    """Who takes conversations over, and what only seemed to be a person."""
+    return (
+        Counter("coexist_takeovers_total", "Conversations taken over.", ["by"], registry=registry),
+        Counter(
+            "coexist_automatic_texts_total", "App messages that seem automatic, by sign.", ["sign"], registry=registry
+        ),
+    )
 
 
 class _Figures(Collector):
