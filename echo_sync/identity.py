@@ -9,6 +9,7 @@ is never given to another person. When two conversations turn out to be one, the
 import copy
 from hashlib import blake2b
 
+from echo_sync.automatic import Rhythm, united
 from schemas.items import Contact
 from schemas.phones import match_key
 from schemas.ports import State, States
@@ -31,6 +32,7 @@ class Person(State):
     waiting: list[str] = []
     since: float = 0
     renamed_at: float = 0
+    rhythm: Rhythm = Rhythm()
 
 
 class Resolution:
@@ -170,8 +172,10 @@ def _join(states: States, result: Resolution, others: list[Person]) -> None:
         for field in ("wa_id", "user_id", "parent_user_id", "username", "name"):
             setattr(kept, field, getattr(newer, field) or getattr(older, field))
         kept.renamed_at = newer.renamed_at
+        kept.rhythm = united(small.rhythm, large.rhythm)
         retired = copy.copy(large)
         retired.merged_into, retired.open, retired.waiting = kept.conversation_id, [], []
+        retired.rhythm = Rhythm()
         for identity in large.aliases:
             alias = states.get(alias_key(kept.number, identity))
             if alias is not None and alias.conversation == large.conversation_id:

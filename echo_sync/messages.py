@@ -2,7 +2,8 @@
 
 Webhook items and our own attempts come in, in any order and repeated; each message comes out once on `timeline`, then
 what changed. States: `m/` a message, `i/` an alias, `c/` a person, `a/` an attempt of ours, `n/` a number, `w/` its
-account, `h/` its history import, `b/` an entry of its address book, `s/` an event that left no other state.
+account, `h/` its history import, `b/` an entry of its address book, `t/` a text that may be automatic, `s/` an event
+that left no other state.
 """
 
 import copy
@@ -13,11 +14,13 @@ from echo_sync import message as msg
 from echo_sync import numbers
 from echo_sync.account import Seen, contact_fact
 from echo_sync.authorship import close, judge, prove, take_back
+from echo_sync.automatic import SIGNS, Saying, Signs
 from echo_sync.contacts import SYNC_ACTIONS, Entry, entry_key, entry_of, is_newer, is_news
 from echo_sync.echoes import ACCEPTED, AMBIGUOUS, ATTEMPT_KEEP_S, ATTEMPT_OPEN_S, CLOSED, OPEN, Attempt, attempt_key
 from echo_sync.identity import Person, alias_keys, find, person_key, succeed, survivor
 from echo_sync.imports import Import
 from echo_sync.message import API, ECHO, HISTORY, LIVE, Message
+from echo_sync.settling import finish, settle
 from echo_sync.turn import Rules, Turn, message_key
 from echo_sync.wabas import Waba
 from schemas.items import Item, decode
@@ -37,6 +40,7 @@ KINDS: dict[str, type[State]] = {
     "w": Waba,
     "h": Import,
     "b": Entry,
+    "t": Saying,
 }
 
 
@@ -46,8 +50,10 @@ class Messages:
     name = MESSAGES
     inputs = (INBOUND, HISTORY_TOPIC)
 
-    def __init__(self, key: bytes, *, timeline_raw: bool = False, registration: str = "auto") -> None:
-        self.rules = Rules(key, timeline_raw, registration)
+    def __init__(
+        self, key: bytes, *, timeline_raw: bool = False, registration: str = "auto", signs: Signs = SIGNS
+    ) -> None:
+        self.rules = Rules(key, timeline_raw, registration, signs)
 
     def parse(self, event: Event) -> Item | None:
         """See `Processor.parse`."""
@@ -75,14 +81,14 @@ class Messages:
     def decide(self, states: States, event: Event | Timer, item: Item | None, now: float) -> Decision:
         """See `Processor.decide`."""
         if isinstance(event, Timer):
-            return _fire(Turn(self.rules, states, None, now), event.key)
+            return finish(_fire(Turn(self.rules, states, None, now), event.key))
         handler = HANDLERS.get(event.type)
         if handler is None or item is None:
             return Decision()
         turn = Turn(self.rules, states, event, now)
         numbers.meet(turn, item)
         handler(turn, item)
-        return turn.decision
+        return finish(turn)
 
 
 # --- messages, echoes, history
@@ -111,7 +117,7 @@ def _hear(turn: Turn, item: Item, source: int) -> None:
         turn.note("duplicate:redelivery")
     elif before.added:
         turn.note("duplicate:history_copy")
-    turn.settle(before, now)
+    settle(turn, before, now)
 
 
 def _on_echo(turn: Turn, item: Item) -> None:
@@ -127,7 +133,7 @@ def _on_echo(turn: Turn, item: Item) -> None:
         turn.note("duplicate:own_echo")
     if now.sources & API or (before.added and before.sources & ECHO):
         now.added = True
-        turn.settle(before, now)
+        settle(turn, before, now)
     else:
         waited = before.wake_at is not None and before.wake_at <= turn.now
         judge(turn, before, now, person, waited=waited or before.added)
@@ -141,7 +147,7 @@ def _on_edit(turn: Turn, item: Item) -> None:
     now = msg.edited(before, item)
     if now is before:
         turn.note("duplicate:redelivery")
-    turn.settle(before, now)
+    settle(turn, before, now)
 
 
 def _on_revoke(turn: Turn, item: Item) -> None:
@@ -149,7 +155,7 @@ def _on_revoke(turn: Turn, item: Item) -> None:
     now = msg.revoked(before, item)
     if now is before:
         turn.note("duplicate:redelivery")
-    turn.settle(before, now)
+    settle(turn, before, now)
 
 
 def _on_status(turn: Turn, item: Item) -> None:
@@ -164,14 +170,14 @@ def _on_status(turn: Turn, item: Item) -> None:
         return
     if not now.conversation and (person := find(turn, item.number, item.contact)) is not None:
         now.conversation = person.conversation_id
-    turn.settle(before, now)
+    settle(turn, before, now)
     data = msg.status_data(now, item)
     turn.emit(TIMELINE, "status.changed", item.number, item.message_id, f"status:{msg.status_key(item)}", data)
 
 
 def _on_media(turn: Turn, item: Item) -> None:
     before = turn.message(item.number, item.message_id)
-    turn.settle(before, msg.with_media(before, item))
+    settle(turn, before, msg.with_media(before, item))
 
 
 # --- our own sends
@@ -276,21 +282,21 @@ def _ignore(turn: Turn, item: Item) -> None:
 # --- timers
 
 
-def _fire(turn: Turn, key: str) -> Decision:
+def _fire(turn: Turn, key: str) -> Turn:
     state = turn.get(key)
     if state is None or state.wake_at is None or state.wake_at > turn.now:
-        return turn.decision
+        return turn
     if isinstance(state, Message):
         _stop_waiting(turn, state)
     elif isinstance(state, Attempt):
         _age(turn, state)
-    elif isinstance(state, Seen):
+    elif isinstance(state, Seen | Saying):
         turn.put(key, None)
     elif isinstance(state, Import):
         numbers.stall(turn, state)
     elif isinstance(state, Number):
         numbers.wake(turn, state)
-    return turn.decision
+    return turn
 
 
 def _stop_waiting(turn: Turn, before: Message) -> None:
@@ -298,7 +304,7 @@ def _stop_waiting(turn: Turn, before: Message) -> None:
     person = survivor(turn, before.number, before.conversation)
     if person is None:
         now.added = True
-        turn.settle(before, now)
+        settle(turn, before, now)
         return
     left = copy.copy(person)
     left.waiting = [message_id for message_id in person.waiting if message_id != before.message_id]

@@ -1,5 +1,6 @@
 """One event's decision in the making: states to look at and to change, facts to publish, people to meet."""
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +9,9 @@ import orjson
 
 from echo_sync import message as msg
 from echo_sync.account import SEEN_KEEP_S, Seen, seen_key
+from echo_sync.automatic import SIGNS, Rhythm, Signs, reviewed
 from echo_sync.contacts import merged
-from echo_sync.identity import Person, Resolution, resolve
+from echo_sync.identity import Person, Resolution, person_key, resolve
 from echo_sync.message import Message
 from schemas.items import Item
 from schemas.ports import Decision, Event, State, States
@@ -18,11 +20,12 @@ from schemas.topics import ACCOUNT, CONTACTS, TIMELINE
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an installation decides by: its own key, whether facts carry the raw item, who may be a number."""
+    """What an installation decides by: its own key, raw items in facts, who may be a number, what looks automatic."""
 
     key: bytes
     timeline_raw: bool = False
     registration: str = "auto"
+    signs: Signs = SIGNS
 
 
 def message_key(number: str, message_id: str) -> str:
@@ -38,7 +41,10 @@ class Turn:
         self.states = states
         self.event = event
         self.now = now
+        self.number = event.number if event is not None else ""
         self.decision = Decision()
+        self.reviewed: list[tuple[str, Rhythm, Rhythm]] = []
+        self.doubted: set[str] = set()
 
     def get(self, key: str) -> Any:
         """A state, with this turn's own changes. The turn is itself a `States` for the functions it calls."""
@@ -90,6 +96,8 @@ class Turn:
 
     def met(self, number: str, found: Resolution) -> Person:
         """Keep what was found out about a person, and tell which conversations turned out to be one."""
+        if found.merged:
+            self._review(found)
         self.decision.states.update(found.changed)
         for kept, retired in found.merged:
             self.decision.states.update(merged(self, number, kept, retired))
@@ -99,6 +107,13 @@ class Turn:
                 self.emit(topic, "identity.merged", number, kept, f"merged:{retired}", data)
         return found.person
 
+    def _review(self, found: Resolution) -> None:
+        """Judge the app's messages again: what a customer wrote may have been known under another identity."""
+        person = copy.copy(found.person)
+        person.rhythm = reviewed(person.rhythm, self.rules.signs)
+        self.reviewed.append((person.conversation_id, found.person.rhythm, person.rhythm))
+        found.person = found.changed[person_key(person.conversation_id)] = person
+
     # --- messages
 
     def message(self, number: str, message_id: str) -> Message:
@@ -106,12 +121,8 @@ class Turn:
         known = self.get(message_key(number, message_id))
         return known if known is not None else Message(number=number, message_id=message_id)
 
-    def settle(self, before: Message, now: Message) -> None:
-        """Keep a message and publish what changed."""
-        if now == before:
-            return
-        if now.added:
-            now.line, now.place, now.wake_at = now.conversation, msg.place(now), None
+    def keep(self, before: Message, now: Message) -> None:
+        """Keep a message and publish what changed. Deciders settle it instead, see `echo_sync.settling`."""
         self.put(message_key(now.number, now.message_id), now)
         for kind, suffix, data in msg.facts(before, now):
             self.emit(TIMELINE, kind, now.number, now.message_id, suffix, data)

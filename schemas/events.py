@@ -52,6 +52,10 @@ from schemas.webhooks import HISTORY_TYPES, INBOUND_TYPES
 __all__ = ["DATA", "ON", "explain", "validate_strict"]
 
 
+AUTOMATIC_SAYS = "A greeting or away text of the app, as it seems: it pauses nobody and answers nothing."
+BECAUSE_SAYS = "The sign: `greeting`, right after the first message in 14 days; `repeated_text`, said to three people."
+
+
 class MessageAdded(Data):
     """A message of either side, once, however often and from wherever it reached us."""
 
@@ -89,8 +93,8 @@ class MessageAdded(Data):
     sent_at: Instant = Field(description="The device's time if it is ever known, else the earliest webhook's.")
     received_at: Instant = Field(description="When Coexist first had it.")
     historical: bool = Field(description="From the history import: it opens no window and pauses nobody.")
-    possibly_automatic: bool = Field(description="A greeting or away text, as it seems.")
-    automatic_because: str | None = None
+    possibly_automatic: bool = Field(description=AUTOMATIC_SAYS)
+    automatic_because: str | None = Field(default=None, description=BECAUSE_SAYS)
     visible_in_app: bool = Field(description="Whether the Business App can show it.")
     command_id: CommandId | None = None
     author: Author | None = None
@@ -141,6 +145,8 @@ class MessageCompleted(Data):
     command_id: CommandId | None = None
     author: Author | None = None
     historical: bool | None = None
+    possibly_automatic: bool | None = Field(default=None, description=AUTOMATIC_SAYS)
+    automatic_because: str | None = Field(default=None, description=BECAUSE_SAYS)
     reply_to: Id | None = None
 
 

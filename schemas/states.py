@@ -7,7 +7,11 @@ AGENT = "agent"
 BOT = "bot"
 UNKNOWN = "unknown"
 CLAIMS_MAX = 8
-"""Claims remembered per conversation: enough to fall back when one of them turns out to be our own send."""
+"""Claims remembered per conversation, those that hold longest: one of them may turn out to be our own send."""
+OURS_MAX = 3
+"""Sends through the API remembered per conversation, the first: one of them may turn out to be a person's message."""
+ANSWERS_MAX = 8
+"""Answers remembered per conversation, the newest: one of them may turn out to be a greeting."""
 UNREAD_MAX = 100
 WINDOW_S = 24 * 3600
 """The customer service window: 24 h after the last live inbound message (Meta contract, quick facts)."""
@@ -71,7 +75,7 @@ class Conversation(State):
     username: str = ""
     name: str = ""
     claims: list[Claim] = []
-    bot_seen: bool = False
+    ours: list[tuple[float, str]] = []
     inbound: list[tuple[float, str]] = []
     last_inbound_at: float = 0
     last_outbound_at: float = 0
@@ -83,6 +87,8 @@ class Conversation(State):
     version: int = 0
     merged_into: str = ""
     told: bytes = b""
+    last_inbound_id: str = ""
+    answers: list[tuple[float, str]] = []
 
 
 def alias_key(number: str, identity: str) -> str:
@@ -100,12 +106,19 @@ def conversation_key(conversation_id: str) -> str:
     return f"v/{conversation_id}"
 
 
+def claimed(claims: list[Claim], claim: Claim) -> list[Claim]:
+    """The claims with one more, which may be known already: the newest release, and what may hold after it."""
+    others = [known for known in claims if known.id != claim.id]
+    known = [*others, claim]
+    released = max((c for c in known if c.who == BOT), key=_order, default=None)
+    holding = [c for c in known if c.who != BOT and (released is None or _order(c) > _order(released))]
+    longest = sorted(holding, key=lambda c: (c.until, c.id))[-CLAIMS_MAX:]
+    return longest if released is None else [released, *longest]
+
+
 def claim_now(conversation: Conversation, now: float) -> Claim | None:
-    """The newest claim, when it still holds; None after a release or once its time is over."""
-    if not conversation.claims:
-        return None
-    released = max((_order(c) for c in conversation.claims if c.who == BOT), default=(float("-inf"), 0, ""))
-    holding = [c for c in conversation.claims if c.who != BOT and c.until > now and _order(c) > released]
+    """Of the claims that still hold, the one that holds longest; None after a release or once their time is over."""
+    holding = [claim for claim in conversation.claims if claim.who != BOT and claim.until > now]
     return max(holding, key=lambda c: (c.until, c.id), default=None)
 
 
@@ -114,7 +127,7 @@ def owner_now(conversation: Conversation, now: float) -> str:
     claim = claim_now(conversation, now)
     if claim is not None:
         return claim.who
-    return BOT if conversation.claims or conversation.bot_seen else UNKNOWN
+    return BOT if conversation.claims or conversation.ours else UNKNOWN
 
 
 def _order(claim: Claim) -> tuple[float, int, str]:

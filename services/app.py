@@ -13,6 +13,7 @@ from functools import partial
 import httpx
 import structlog
 
+from echo_sync.automatic import Signs
 from echo_sync.conversations import Conversations
 from echo_sync.media import Fetching
 from echo_sync.messages import Messages
@@ -95,12 +96,11 @@ async def open_app(
 
 def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: httpx.AsyncBaseTransport | None) -> None:
     if "echo-sync" in app.roles:
-        _start(
-            app,
-            stack,
-            Messages(key, timeline_raw=app.settings.timeline_raw, registration=app.settings.registration),
-            None,
+        signs = _signs(app.settings)
+        messages = Messages(
+            key, timeline_raw=app.settings.timeline_raw, registration=app.settings.registration, signs=signs
         )
+        _start(app, stack, messages, None)
         _start(app, stack, Conversations(app.settings.pause_minutes * 60), None)
     if "sender" in app.roles:
         client = graph.client(transport)
@@ -117,6 +117,11 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
         _start(app, stack, Delivery(key), sending)
     if "media" in app.roles:
         _start_media(app, stack, transport)
+
+
+def _signs(settings: Settings) -> Signs:
+    quiet_s = settings.automatic_quiet_days * 86_400
+    return Signs(settings.automatic_within_s, quiet_s, settings.automatic_conversations)
 
 
 def _start_media(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> None:

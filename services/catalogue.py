@@ -134,6 +134,12 @@ _TRUTH = (
         "Conversations that a person took over from automation.",
         by=_of("app", "agent"),
     ),
+    _counter(
+        "coexist_automatic_texts_total",
+        "messages",
+        "Messages of the app that seem automatic, by the sign that told them; corrected: one that was not, after all.",
+        sign=_of("greeting", "repeated_text", "corrected"),
+    ),
     _counter("coexist_statuses_total", "statuses", "Statuses of messages, each once.", status=_of(*STATUSES, OTHER)),
     _counter("coexist_events_published_total", "events", "Events published.", topic=_TOPIC, type=_TYPE),
     _gauge("coexist_history_incomplete", "numbers", "Numbers whose history import has a gap or has fallen silent."),

@@ -99,7 +99,11 @@ class SqliteLog:
     # --- appending
 
     async def append(self, entries: Sequence[tuple[str, Event]]) -> None:
-        """See `EventLog.append`."""
+        """See `EventLog.append`. Many go in one piece after the other, so that others may append in between."""
+        for start in range(0, len(entries), BATCH_RECORDS_MAX):
+            await self._append(entries[start : start + BATCH_RECORDS_MAX])
+
+    async def _append(self, entries: Sequence[tuple[str, Event]]) -> None:
         for topic, event in entries:
             place = (topic, partition_of(event.number, self.partitions))
             self._pending.setdefault(place, []).append(event)

@@ -52,6 +52,7 @@ class Metrics:
         self.messages = counter(registry, "coexist_messages_total")
         self.duplicates = counter(registry, "coexist_duplicates_dropped_total")
         self.takeovers = counter(registry, "coexist_takeovers_total")
+        self.automatic = counter(registry, "coexist_automatic_texts_total")
         self.published = counter(registry, "coexist_events_published_total")
         self.batch = histogram(registry, "coexist_processor_batch_seconds")
         self.dead = counter(registry, "coexist_dead_letters_total")
@@ -200,6 +201,8 @@ class Metrics:
                 self.duplicates.labels(reason).inc(count)
             elif kind == "media":
                 self.media.labels(reason).inc(count)
+            elif kind == "automatic":
+                self.automatic.labels(reason).inc(count)
             elif kind == "takeover":
                 self.takeovers.labels(reason).inc(count)
 

@@ -7,6 +7,7 @@ and compares the lease's epoch. Calls to the outside are made only after that co
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 from typing import Any, Protocol
 
 import msgspec
@@ -27,11 +28,20 @@ from schemas.ports import (
     Store,
     Timer,
 )
+from schemas.topics import HISTORY
 from services.dead_letters import dead_letter
 from services.shard import Foreign, Shard
 
 BATCH_RECORDS_MAX = 256
 """Records decided together: large enough to share an fsync, small enough to hold the writer under 5 ms."""
+PATIENT = frozenset({HISTORY})
+"""Topics that give way to live ones: an import of months may take minutes, an answer may not."""
+PATIENT_RECORDS_MAX = 64
+"""Of these so many at a time: what a live record of the same shard may have to wait for."""
+LIVE_LATELY_S = 1.0
+"""While something live was read so lately, patient work rests for as long as it works."""
+STRETCH_S = 0.002
+"""How long decisions hold the event loop before others may have a turn."""
 BATCHES_PASSED_MAX = 16
 """Batches from which nothing follows wait for the next commit, so many at the most: each commit costs an fsync."""
 TIMERS_MAX = 256
@@ -88,6 +98,7 @@ class Runner:
         self._calls: dict[asyncio.Task[None], Lease] = {}
         self._kept: dict[int, int] = {}
         self.lag: dict[tuple[str, int], int] = {}
+        self.live_at = 0.0
 
     async def serve(self, lease: Lease) -> None:
         """Work for one shard until cancelled. Raises Fenced when another owner has taken it over.
@@ -164,8 +175,11 @@ class Runner:
                 self._set_aside(shard, record, problem)
         wanted = [(record, item) for record, item in parsed if item is not None]
         await shard.prefetch((record.event, item) for record, item in wanted)
-        now = self.clock()
+        now, turn_ends = self.clock(), monotonic() + STRETCH_S
         for record, item in wanted:
+            if monotonic() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = monotonic() + STRETCH_S
             try:
                 await shard.decide(record.event, item, now)
             except (Fenced, LogUnavailable, asyncio.CancelledError):
@@ -209,13 +223,16 @@ class _Loop:
         self._evidence: tuple[float, int] | None = None
         self._passed: dict[str, int] = {}
         self._batches_passed = 0
+        self._limit = BATCH_RECORDS_MAX
 
     async def run(self) -> None:
         self._wake = await self._runner.next_wake(self._lease)
         while True:
-            records = await self._reader.poll(BATCH_RECORDS_MAX, self._patience_s())
+            records = await self._reader.poll(self._limit, self._patience_s())
             if records:
+                began = monotonic()
                 await self._batch(records)
+                await self._give_way(records, began)
             elif self._passed:
                 await self._commit(())
             await self._timers()
@@ -230,6 +247,16 @@ class _Loop:
             await self._commit(records)
         for topic, end in (await self._reader.ends()).items():
             self._runner.lag[topic, self._lease.shard] = end - self._reader.positions()[topic]
+
+    async def _give_way(self, records: Sequence[Record], began: float) -> None:
+        """Take less of what is patient, and rest after it while there is live work, on whichever shard."""
+        now = monotonic()
+        if any(record.topic not in PATIENT for record in records):
+            self._runner.live_at = now
+        is_patient = records[-1].topic in PATIENT or records[0].topic in PATIENT
+        self._limit = PATIENT_RECORDS_MAX if is_patient else BATCH_RECORDS_MAX
+        if is_patient and now - self._runner.live_at < LIVE_LATELY_S:
+            await asyncio.sleep(now - began)
 
     async def _commit(self, records: Sequence[Record]) -> None:
         positions, self._passed, self._batches_passed = self._passed, {}, 0

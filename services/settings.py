@@ -75,6 +75,11 @@ class Settings(BaseModel):
         200, ge=0, le=10_000, description="business numbers with metrics of their own; all further ones share `other`"
     )
     pause_minutes: float = Field(30, ge=0, le=10_080, description="how long automation rests after a person answered")
+    automatic_within_s: float = Field(
+        5, ge=0, le=60, description="an app text this soon after a customer may be automatic; 0: none ever is"
+    )
+    automatic_quiet_days: float = Field(14, ge=1, le=365, description="after this silence it is a greeting")
+    automatic_conversations: int = Field(3, ge=2, le=8, description="said to so many customers it is an away text")
     media_url: str = Field(
         "", description="where media is kept: a folder, or s3://bucket/prefix; DATA_DIR/media if unset"
     )
