@@ -2,15 +2,16 @@
 
 Webhook items and our own attempts come in, in any order and repeated; each message comes out once on `timeline`, then
 what changed. States: `m/` a message, `i/` an alias, `c/` a person, `a/` an attempt of ours, `n/` a number, `w/` its
-account, `h/` its history import, `b/` an entry of its address book, `s/` an event that left no other state.
+account, `h/` its history import, `b/` an entry of its address book, `r/` how far a person may be written to,
+`t/` a template, `s/` an event that left no other state.
 """
 
 import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from echo_sync import consent, numbers, wabas
 from echo_sync import message as msg
-from echo_sync import numbers
 from echo_sync.account import Seen, contact_fact
 from echo_sync.authorship import close, judge, prove, take_back
 from echo_sync.contacts import SYNC_ACTIONS, Entry, entry_key, entry_of, is_newer, is_news
@@ -20,9 +21,9 @@ from echo_sync.imports import Import
 from echo_sync.message import API, ECHO, HISTORY, LIVE, Message
 from echo_sync.turn import Rules, Turn, message_key
 from echo_sync.wabas import Waba
-from schemas.items import Item, decode
+from schemas.items import Item, code_of, decode
 from schemas.ports import Decision, Event, State, States, Timer
-from schemas.states import MESSAGES, Alias, Number, number_key
+from schemas.states import MESSAGES, Alias, Number, Reach, Template, number_key, reach_key
 from schemas.tokens import read_token
 from schemas.topics import CONTACTS, INBOUND, TIMELINE
 from schemas.topics import HISTORY as HISTORY_TOPIC
@@ -37,6 +38,8 @@ KINDS: dict[str, type[State]] = {
     "w": Waba,
     "h": Import,
     "b": Entry,
+    "r": Reach,
+    "t": Template,
 }
 
 
@@ -46,8 +49,17 @@ class Messages:
     name = MESSAGES
     inputs = (INBOUND, HISTORY_TOPIC)
 
-    def __init__(self, key: bytes, *, timeline_raw: bool = False, registration: str = "auto") -> None:
-        self.rules = Rules(key, timeline_raw, registration)
+    def __init__(
+        self,
+        key: bytes,
+        *,
+        timeline_raw: bool = False,
+        registration: str = "auto",
+        opt_out_words: Iterable[str] = (),
+        opt_in_words: Iterable[str] = (),
+    ) -> None:
+        heard = (frozenset(map(consent.words, said)) for said in (opt_out_words, opt_in_words))
+        self.rules = Rules(key, timeline_raw, registration, *heard)
 
     def parse(self, event: Event) -> Item | None:
         """See `Processor.parse`."""
@@ -67,6 +79,8 @@ class Messages:
         """See `Processor.follow`."""
         if isinstance(state, Alias | Attempt | Message) and state.conversation:
             yield person_key(state.conversation)
+            if isinstance(state, Alias):
+                yield reach_key(state.conversation)
 
     def state_type(self, key: str) -> type[State]:
         """See `Processor.state_type`."""
@@ -89,7 +103,7 @@ class Messages:
 
 
 def _on_message(turn: Turn, item: Item) -> None:
-    _hear(turn, item, LIVE)
+    consent.on_heard(turn, item, _hear(turn, item, LIVE))
 
 
 def _on_history(turn: Turn, item: Item) -> None:
@@ -99,7 +113,7 @@ def _on_history(turn: Turn, item: Item) -> None:
         numbers.on_chunk(turn, item)
 
 
-def _hear(turn: Turn, item: Item, source: int) -> None:
+def _hear(turn: Turn, item: Item, source: int) -> Person:
     before = turn.message(item.number, item.message_id)
     person = turn.person(item, item.message_id)
     now = msg.heard(before, item, source, person.conversation_id)
@@ -112,6 +126,7 @@ def _hear(turn: Turn, item: Item, source: int) -> None:
     elif before.added:
         turn.note("duplicate:history_copy")
     turn.settle(before, now)
+    return person
 
 
 def _on_echo(turn: Turn, item: Item) -> None:
@@ -167,6 +182,8 @@ def _on_status(turn: Turn, item: Item) -> None:
     turn.settle(before, now)
     data = msg.status_data(now, item)
     turn.emit(TIMELINE, "status.changed", item.number, item.message_id, f"status:{msg.status_key(item)}", data)
+    if item.status == "failed":
+        consent.on_refusal(turn, item, code_of(item.errors), now.conversation)
 
 
 def _on_media(turn: Turn, item: Item) -> None:
@@ -204,6 +221,7 @@ def _on_answered(turn: Turn, item: Item) -> None:
     if attempt is None:
         return
     numbers.on_answer(turn, item)
+    consent.on_refusal(turn, item, item.code, attempt.conversation)
     if item.outcome == "accepted" and item.message_id:
         if item.contact.wa_id or item.contact.user_id:
             turn.person(item, item.token)
@@ -290,6 +308,8 @@ def _fire(turn: Turn, key: str) -> Decision:
         numbers.stall(turn, state)
     elif isinstance(state, Number):
         numbers.wake(turn, state)
+    elif isinstance(state, Waba):
+        wabas.hand_over(turn, state)
     return turn.decision
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from echo_sync import message as msg
+from echo_sync import reach
 from echo_sync.account import SEEN_KEEP_S, Seen, seen_key
 from echo_sync.contacts import merged
 from echo_sync.identity import Person, Resolution, resolve
@@ -18,11 +19,16 @@ from schemas.topics import ACCOUNT, CONTACTS, TIMELINE
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an installation decides by: its own key, whether facts carry the raw item, who may be a number."""
+    """What an installation decides by: its own key, whether facts carry the raw item, who may be a number.
+
+    `opt_out_words`, `opt_in_words`: what a customer may write to be left alone, or to be told; see `consent.words`.
+    """
 
     key: bytes
     timeline_raw: bool = False
     registration: str = "auto"
+    opt_out_words: frozenset[str] = frozenset()
+    opt_in_words: frozenset[str] = frozenset()
 
 
 def message_key(number: str, message_id: str) -> str:
@@ -93,6 +99,7 @@ class Turn:
         self.decision.states.update(found.changed)
         for kept, retired in found.merged:
             self.decision.states.update(merged(self, number, kept, retired))
+            self.decision.states.update(reach.merged(self, number, kept, retired))
             data = {"survivor": kept, "retired": retired, "number": number}
             data["contact"] = msg.contact_data(_contact_of(found.person))  # type: ignore[assignment]
             for topic in (TIMELINE, CONTACTS):

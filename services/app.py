@@ -19,7 +19,7 @@ from echo_sync.messages import Messages
 from ingest.app import create_app as create_public_app
 from ingest.webhook import Append, Webhook
 from schemas.ports import Event, EventLog, Lease, Processor, State
-from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number
+from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number, Reach, Template
 from sender import graph
 from sender.delivery import Delivery
 from services.dead_letters import VERSION
@@ -52,6 +52,8 @@ log = structlog.get_logger()
 FOREIGN_TYPES: dict[tuple[str, str], type[State]] = {
     (MESSAGES, "i"): Alias,
     (MESSAGES, "n"): Number,
+    (MESSAGES, "r"): Reach,
+    (MESSAGES, "t"): Template,
     (CONVERSATIONS, "v"): Conversation,
 }
 

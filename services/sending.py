@@ -72,7 +72,7 @@ class Sending:
         item.content = _content(call)
         item.kind, item.author = call.kind, call.origin
         try:
-            await self._append("send.attempted", f"a:{call.token}", item)
+            await self._append("send.attempted", f"a:{call.token}", item, call.trace)
         except LogUnavailable:
             return Answer("not_sent", reason="not_durable")
         return None
@@ -122,7 +122,7 @@ class Sending:
         item.error = Raw(answer.error) if answer.error else UNSET
         while True:
             try:
-                await self._append("send.answered", f"w:{call.token}:{answer.outcome}", item)
+                await self._append("send.answered", f"w:{call.token}:{answer.outcome}", item, call.trace)
             except LogUnavailable:
                 log.warning("answer_not_durable", reason="repeated until it is")
                 await asyncio.sleep(APPEND_RETRY_S)
@@ -140,9 +140,9 @@ class Sending:
             received_at=self._clock(),
         )
 
-    async def _append(self, kind: str, event_id: str, item: Item) -> None:
+    async def _append(self, kind: str, event_id: str, item: Item, trace: str) -> None:
         now = self._clock()
-        event = Event(event_id, kind, item.number, items.encode(item), item.at, now, item.command_id)
+        event = Event(event_id, kind, item.number, items.encode(item), item.at, now, item.command_id, trace=trace)
         await self._log.append([(INBOUND, event)])
 
 
