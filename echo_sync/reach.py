@@ -22,7 +22,7 @@ class Wish(NamedTuple):
 
 
 def suppressed_line(number: str) -> str:
-    """The line in which those stand who do not want everything; their place is the time of the newest stop."""
+    """The line in which those stand who do not want everything, the newest stop first."""
     return f"suppressed/{number}"
 
 
@@ -71,5 +71,5 @@ def _with(reach: Reach, wishes: dict[str, Standing]) -> Reach:
     found.wishes = wishes
     stops = [standing.at for standing in wishes.values() if standing.value == STOP]
     found.line = suppressed_line(found.number) if stops else None
-    found.place = max(stops) if stops else None
+    found.place = -max(stops) if stops else None
     return found

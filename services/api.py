@@ -21,6 +21,7 @@ from services import (
     api_relays,
     api_sandbox,
     api_sends,
+    api_suppressions,
     api_topics,
 )
 from services.dead_letters import VERSION
@@ -49,6 +50,7 @@ def create_admin_app(app: App) -> FastAPI:
     _add_health(api, app)
     api_sends.add(api, app)
     api_numbers.add(api, app)
+    api_suppressions.add(api, app)
     api_media.add(api, app)
     api_conversations.add(api, app)
     api_topics.add(api, app)

@@ -99,6 +99,7 @@ def add(api: FastAPI, app: App) -> None:
             now,
             now,
             data["command_id"],
+            trace=data.get("trace") or "",
         )
         await write(app, OUTBOUND_BULK if data.get("lane") == "bulk" else OUTBOUND, event)
         return JSONResponse({"command_id": data["command_id"]}, 202)

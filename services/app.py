@@ -97,12 +97,7 @@ async def open_app(
 
 def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: httpx.AsyncBaseTransport | None) -> None:
     if "echo-sync" in app.roles:
-        _start(
-            app,
-            stack,
-            Messages(key, timeline_raw=app.settings.timeline_raw, registration=app.settings.registration),
-            None,
-        )
+        _start(app, stack, _messages(app.settings, key), None)
         _start(app, stack, Conversations(app.settings.pause_minutes * 60), None)
     if "sender" in app.roles:
         client = graph.client(transport)
@@ -116,9 +111,19 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
             app.clock,
             lambda outcome, seconds: app.metrics.graph.labels(outcome).observe(seconds),
         )
-        _start(app, stack, Delivery(key), sending)
+        _start(app, stack, Delivery(key, opt_in_required=app.settings.opt_in_required), sending)
     if "media" in app.roles:
         _start_media(app, stack, transport)
+
+
+def _messages(settings: Settings, key: bytes) -> Messages:
+    return Messages(
+        key,
+        timeline_raw=settings.timeline_raw,
+        registration=settings.registration,
+        opt_out_words=settings.opt_out_words,
+        opt_in_words=settings.opt_in_words,
+    )
 
 
 def _start_media(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> None:

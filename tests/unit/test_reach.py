@@ -64,7 +64,7 @@ def test_two_people_who_are_one_have_the_wishes_that_one_would_have(mine, theirs
 def test_who_does_not_want_everything_stands_in_the_line_of_the_suppressed(said):
     found = after(said)
     stops = [standing.at for standing in found.wishes.values() if standing.value == STOP]
-    assert (found.line, found.place) == (("suppressed/1", max(stops)) if stops else (None, None))
+    assert (found.line, found.place) == (("suppressed/1", -max(stops)) if stops else (None, None))
 
 
 @given(st.lists(st.floats(0, 1e5), min_size=1, max_size=30))
