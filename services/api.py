@@ -22,6 +22,7 @@ from services import (
     api_sandbox,
     api_sends,
     api_suppressions,
+    api_templates,
     api_topics,
 )
 from services.dead_letters import VERSION
@@ -51,6 +52,7 @@ def create_admin_app(app: App) -> FastAPI:
     api_sends.add(api, app)
     api_numbers.add(api, app)
     api_suppressions.add(api, app)
+    api_templates.add(api, app)
     api_media.add(api, app)
     api_conversations.add(api, app)
     api_topics.add(api, app)
