@@ -27,7 +27,7 @@ from schemas.states import (
     template_key,
 )
 from sender import pauses
-from sender.command import TEMPLATE, Command, default_policy, template_of
+from sender.command import TEMPLATE, Command, default_policy, lane_of, template_of
 from sender.turn import STORY_MAX, Turn
 
 PAUSED_S = {"FIRST_PAUSE": 3 * 3600.0, "SECOND_PAUSE": 6 * 3600.0}
@@ -105,7 +105,7 @@ def begins(turn: Turn, command: Command) -> bool:
 
 
 def _reach(turn: Turn, command: Command) -> Reach | None:
-    alias = turn.get(foreign(MESSAGES, alias_key(command.number, command.lane)))
+    alias = turn.get(foreign(MESSAGES, alias_key(command.number, lane_of(command.contact()))))
     if alias is None:
         return None
     found: Reach | None = turn.get(foreign(MESSAGES, reach_key(alias.conversation)))
