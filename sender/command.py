@@ -25,7 +25,7 @@ WITHDRAWN, EXPIRED, CANCELLED = "withdrawn", "expired", "cancelled"
 FINAL = frozenset({ACCEPTED, REJECTED, UNRESOLVED, WITHDRAWN, EXPIRED, CANCELLED})
 
 SLOT_PREFIX = "x/"
-TEMPLATE = "template"
+TEMPLATE, READ = "template", "read"
 AT_MOST_ONCE, AT_LEAST_ONCE = "at_most_once", "at_least_once"
 
 
@@ -180,11 +180,12 @@ def recipient(to: str) -> Contact | None:
 def command_of(request: Request, number: str, to: Contact, now: float) -> Command:
     """The command that a fitting request becomes. Raises ValueError where a time in it is none."""
     message = bytes(request.message) if request.message is not UNSET else b"{}"
-    kind = str(orjson.loads(message).get("type", "text"))
+    parsed = orjson.loads(message)
+    kind = kind_of(parsed)
     return Command(
         number=number,
         command_id=request.command_id,
-        lane=lane_of(to),
+        lane=f"r:{parsed.get('message_id')}" if kind == READ else lane_of(to),
         digest=digest(request),
         wa_id=to.wa_id,
         user_id=to.user_id,
@@ -224,6 +225,11 @@ def digest(request: Request) -> bytes:
 
 def _bytes(fragment: Raw | UnsetType) -> bytes:
     return b"" if fragment is UNSET or bytes(fragment) == b"null" else bytes(fragment)
+
+
+def kind_of(message: dict[str, Any]) -> str:
+    """Meta's type of a message; or READ, which is none and only marks one of the customer's (Meta contract 6.4)."""
+    return READ if "status" in message else str(message.get("type", "text"))
 
 
 def template_of(message: bytes) -> str:

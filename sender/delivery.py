@@ -110,7 +110,7 @@ def _on_request(turn: Turn, request: Request) -> None:
         else:
             turn.refuse(request, number, "command_id_conflict", f":{cmd.digest(request).hex()[:16]}")
         return
-    to = cmd.recipient(request.to)
+    to = cmd.recipient(request.to) or (Contact() if _is_read(request) else None)
     reason = _unfit(turn, request, number, to)
     if reason or to is None:
         turn.refuse(request, number, reason)
@@ -124,6 +124,10 @@ def _on_request(turn: Turn, request: Request) -> None:
         turn.tell(command, "send.deferred", "not_before", retry_at=rfc3339(starts_at))
     else:
         _enqueue(turn, command)
+
+
+def _is_read(request: Request) -> bool:
+    return not request.to and request.message is not UNSET and b'"status"' in bytes(request.message)
 
 
 def _unfit(turn: Turn, request: Request, number: str, to: Contact | None) -> str:
@@ -197,7 +201,9 @@ def _accept(turn: Turn, command: Command, message_id: str) -> None:
 
 def _doubt(turn: Turn, command: Command) -> None:
     """Nobody knows whether it was sent. Evidence may come; until then its conversation waits, and only that."""
-    if command.state == cmd.OPEN:
+    if command.kind == cmd.READ:
+        _read_again(turn, command)
+    elif command.state == cmd.OPEN:
         command.state = cmd.AMBIGUOUS
         command.wake_at = turn.now + EVIDENCE_WAIT_S
         queue, lane = turn.queue(command.number), turn.lane(command.number, command.lane)
@@ -205,6 +211,15 @@ def _doubt(turn: Turn, command: Command) -> None:
         if queue.wake_at is not None:
             queue.wake_at = turn.now
         command.story = [*command.story, (turn.now, "ambiguous", "")][-STORY_MAX:]
+
+
+def _read_again(turn: Turn, command: Command) -> None:
+    """A read receipt leaves no evidence, and does no harm twice."""
+    command.refusals += 1
+    if command.refusals <= REFUSALS_MAX:
+        _again(turn, command, "no_answer", _backoff_s(command))
+    else:
+        finish(turn, command, cmd.UNRESOLVED, "send.unresolved", "no_answer")
 
 
 def _refused(turn: Turn, command: Command, item: Item) -> None:

@@ -156,7 +156,8 @@ def _withheld(turn: Turn, command: Command) -> str:
 
 def _open(turn: Turn, queue: Queue, lane: Lane, command: Command) -> None:
     """Commit to an attempt: written before its request leaves, so that a crash leaves it known."""
-    queue.tat = spent(queue.tat, turn.now, 1 / turn.rate(queue.number))
+    if command.kind != cmd.READ:
+        queue.tat = spent(queue.tat, turn.now, 1 / turn.rate(queue.number))
     queue.open += 1
     lane.pair_tat = spent(lane.pair_tat, turn.now, PAIR_INTERVAL_S)
     lane.in_flight = command.command_id

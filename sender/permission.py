@@ -27,7 +27,7 @@ from schemas.states import (
     template_key,
 )
 from sender import pauses
-from sender.command import TEMPLATE, Command, default_policy, lane_of, template_of
+from sender.command import READ, TEMPLATE, Command, default_policy, lane_of, template_of
 from sender.turn import STORY_MAX, Turn
 
 PAUSED_S = {"FIRST_PAUSE": 3 * 3600.0, "SECOND_PAUSE": 6 * 3600.0}
@@ -58,6 +58,8 @@ class Refusal(NamedTuple):
 
 def refusal(turn: Turn, command: Command) -> Refusal | None:
     """Why a command must not go, or None. Outside the window its fallback first takes its place, where it has one."""
+    if command.kind == READ:
+        return None
     if command.kind != TEMPLATE and 0 < window_until(turn, command) <= turn.now:
         if not command.fallback:
             return Refusal("needs_template")
