@@ -61,6 +61,7 @@ class Message(State):
     awaits: list[str] = []
     raw: bytes = b""
     media: bytes = b""
+    priced: bool = False
 
 
 def origin(message: Message) -> str:

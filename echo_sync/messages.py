@@ -3,18 +3,21 @@
 Webhook items and our own attempts come in, in any order and repeated; each message comes out once on `timeline`, then
 what changed. States: `m/` a message, `i/` an alias, `c/` a person, `a/` an attempt of ours, `n/` a number, `w/` its
 account, `h/` its history import, `b/` an entry of its address book, `r/` how far a person may be written to,
-`t/` a template, `s/` an event that left no other state.
+`t/` a template, `e/` what a month cost, `s/` an event that left no other state.
 """
 
 import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from echo_sync import consent, numbers, wabas
+from msgspec import UNSET
+
+from echo_sync import consent, costs, numbers, wabas
 from echo_sync import message as msg
 from echo_sync.account import Seen, contact_fact
 from echo_sync.authorship import close, judge, prove, take_back
 from echo_sync.contacts import SYNC_ACTIONS, Entry, entry_key, entry_of, is_newer, is_news
+from echo_sync.costs import Costs
 from echo_sync.echoes import ACCEPTED, AMBIGUOUS, ATTEMPT_KEEP_S, ATTEMPT_OPEN_S, CLOSED, OPEN, Attempt, attempt_key
 from echo_sync.identity import Person, alias_keys, find, person_key, succeed, survivor
 from echo_sync.imports import Import
@@ -40,6 +43,7 @@ KINDS: dict[str, type[State]] = {
     "b": Entry,
     "r": Reach,
     "t": Template,
+    "e": Costs,
 }
 
 
@@ -179,6 +183,9 @@ def _on_status(turn: Turn, item: Item) -> None:
         return
     if not now.conversation and (person := find(turn, item.number, item.contact)) is not None:
         now.conversation = person.conversation_id
+    if item.pricing is not UNSET and not now.priced:
+        now.priced = True
+        costs.on_price(turn, now, item)
     turn.settle(before, now)
     data = msg.status_data(now, item)
     turn.emit(TIMELINE, "status.changed", item.number, item.message_id, f"status:{msg.status_key(item)}", data)

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from services import (
     api_console,
     api_conversations,
+    api_costs,
     api_media,
     api_numbers,
     api_relays,
@@ -52,6 +53,7 @@ def create_admin_app(app: App) -> FastAPI:
     api_sends.add(api, app)
     api_numbers.add(api, app)
     api_suppressions.add(api, app)
+    api_costs.add(api, app)
     api_templates.add(api, app)
     api_media.add(api, app)
     api_conversations.add(api, app)

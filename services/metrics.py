@@ -69,9 +69,18 @@ class Metrics:
             "coexist_graph_request_seconds", "Time of a Graph request.", ["outcome"], registry=registry
         )
         self.statuses = Counter("coexist_statuses_total", "Statuses by kind.", ["status"], registry=registry)
+        self._add_prices(registry)
         self._add_media(registry)
         self._add_relay(registry)
         self._look_up()
+
+    def _add_prices(self, registry: CollectorRegistry) -> None:
+        self.prices = Counter(
+            "coexist_priced_messages_total",
+            "Messages by the price that Meta's statuses tell: category, type, billable or free, country.",
+            ["category", "type", "billable", "country"],
+            registry=registry,
+        )
 
     def _add_media(self, registry: CollectorRegistry) -> None:
         self.media = Counter(
@@ -190,6 +199,8 @@ class Metrics:
                 self.duplicates.labels(reason).inc(count)
             elif kind == "media":
                 self.media.labels(reason).inc()
+            elif kind == "price":
+                self.prices.labels(*reason.split("|")).inc(count)
             elif kind == "takeover":
                 self.takeovers.labels(reason).inc(count)
 

@@ -121,3 +121,17 @@ async def test_a_wrong_suppression_is_refused_and_nothing_is_written(rig, body, 
     answer = await rig.admin.post("/v1/suppressions", json=body)
     assert (answer.status_code, answer.json()["title"]) == (status, says)
     assert len(await rig.records("inbound")) == before
+
+
+async def test_what_messages_cost_is_told_by_number_and_month(rig):
+    outcome = await rig.outcome(await rig.send())
+    await rig.data("timeline", "status.changed", outcome["message_id"])
+
+    async def costs():
+        return (await rig.admin.get(f"/v1/costs?number={NUMBER}")).json()["messages"]
+
+    (found,) = await until(costs)
+    assert (found["country"], found["count"]) == ("ES", 1)
+    assert (await rig.admin.get(f"/v1/costs?number={NUMBER}&month=2020-01")).json()["messages"] == []
+    assert (await rig.admin.get(f"/v1/costs?number={NUMBER}&month=may")).status_code == 422
+    assert "coexist_priced_messages_total{" in (await rig.admin.get("/metrics")).text
