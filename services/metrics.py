@@ -68,13 +68,13 @@ class Metrics:
         self.graph = Histogram(
             "coexist_graph_request_seconds", "Time of a Graph request.", ["outcome"], registry=registry
         )
-        self.statuses = Counter("coexist_statuses_total", "Statuses by kind.", ["status"], registry=registry)
-        self._add_prices(registry)
+        self._add_statuses(registry)
         self._add_media(registry)
         self._add_relay(registry)
         self._look_up()
 
-    def _add_prices(self, registry: CollectorRegistry) -> None:
+    def _add_statuses(self, registry: CollectorRegistry) -> None:
+        self.statuses = Counter("coexist_statuses_total", "Statuses by kind.", ["status"], registry=registry)
         self.prices = Counter(
             "coexist_priced_messages_total",
             "Messages by the price that Meta's statuses tell: category, type, billable or free, country.",
