@@ -77,7 +77,7 @@ class Saying(State):
 
 def saying_key(number: str, digest: str) -> str:
     """Where a text is kept, under its digest."""
-    return f"t/{number}/{digest}"
+    return f"g/{number}/{digest}"
 
 
 def digest_of(key: bytes, kind: str, content: bytes) -> str:

@@ -14,12 +14,12 @@ import orjson
 from echo_sync.message import Fact, raw_bytes
 from schemas.instants import rfc3339, wire_instant
 from schemas.items import Item
-from schemas.states import Number, Standing
+from schemas.states import RESTRICTED_INITIATED, RESTRICTION, Number, Standing
 
 OURS = "coexist"
 """The field of words that are our own: an operator's, or of one shard to another."""
 
-LIFE, BAN, RESTRICTION, OPERATOR, TOKEN = "life", "ban", "restriction", "operator", "token"
+LIFE, BAN, OPERATOR, TOKEN = "life", "ban", "operator", "token"
 CONNECTED, ONBOARDING = "connected", "onboarding"
 GONE = frozenset({"offboarded", "removed", "deleted"})
 PAUSING = (
@@ -99,7 +99,7 @@ def _restricted(item: Item, value: dict[str, Any]) -> tuple[Word, ...]:
             ends[one.get("restriction_type")] = float(wire_instant(one.get("expiration")) or 0)
     kinds = {
         "RESTRICTED_CUSTOMER_INITIATED_MESSAGING": "restricted",
-        "RESTRICTED_BIZ_INITIATED_MESSAGING": "restricted_business_initiated",
+        "RESTRICTED_BIZ_INITIATED_MESSAGING": RESTRICTED_INITIATED,
     }
     return next(((Word(RESTRICTION, value, ends[kind]),) for kind, value in kinds.items() if kind in ends), ())
 

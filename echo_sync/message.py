@@ -62,6 +62,7 @@ class Message(State):
     raw: bytes = b""
     media: bytes = b""
     automatic: str = ""
+    priced: bool = False
 
 
 def origin(message: Message) -> str:

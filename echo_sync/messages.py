@@ -2,20 +2,23 @@
 
 Webhook items and our own attempts come in, in any order and repeated; each message comes out once on `timeline`, then
 what changed. States: `m/` a message, `i/` an alias, `c/` a person, `a/` an attempt of ours, `n/` a number, `w/` its
-account, `h/` its history import, `b/` an entry of its address book, `t/` a text that may be automatic, `s/` an event
-that left no other state.
+account, `h/` its history import, `b/` an entry of its address book, `g/` a text that may be automatic, `r/` how far a
+person may be written to, `t/` a template, `e/` what a month cost, `s/` an event that left no other state.
 """
 
 import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from msgspec import UNSET
+
+from echo_sync import consent, costs, numbers, wabas
 from echo_sync import message as msg
-from echo_sync import numbers
 from echo_sync.account import Seen, contact_fact
 from echo_sync.authorship import close, judge, prove, take_back
 from echo_sync.automatic import SIGNS, Saying, Signs
 from echo_sync.contacts import SYNC_ACTIONS, Entry, entry_key, entry_of, is_newer, is_news
+from echo_sync.costs import Costs
 from echo_sync.echoes import ACCEPTED, AMBIGUOUS, ATTEMPT_KEEP_S, ATTEMPT_OPEN_S, CLOSED, OPEN, Attempt, attempt_key
 from echo_sync.identity import Person, alias_keys, find, person_key, succeed, survivor
 from echo_sync.imports import Import
@@ -23,9 +26,9 @@ from echo_sync.message import API, ECHO, HISTORY, LIVE, Message
 from echo_sync.settling import finish, settle
 from echo_sync.turn import Rules, Turn, message_key
 from echo_sync.wabas import Waba
-from schemas.items import Item, decode
+from schemas.items import Item, code_of, decode
 from schemas.ports import Decision, Event, State, States, Timer
-from schemas.states import MESSAGES, Alias, Number, number_key
+from schemas.states import MESSAGES, Alias, Number, Reach, Template, number_key, reach_key
 from schemas.tokens import read_token
 from schemas.topics import CONTACTS, INBOUND, TIMELINE
 from schemas.topics import HISTORY as HISTORY_TOPIC
@@ -40,7 +43,10 @@ KINDS: dict[str, type[State]] = {
     "w": Waba,
     "h": Import,
     "b": Entry,
-    "t": Saying,
+    "g": Saying,
+    "r": Reach,
+    "t": Template,
+    "e": Costs,
 }
 
 
@@ -51,9 +57,17 @@ class Messages:
     inputs = (INBOUND, HISTORY_TOPIC)
 
     def __init__(
-        self, key: bytes, *, timeline_raw: bool = False, registration: str = "auto", signs: Signs = SIGNS
+        self,
+        key: bytes,
+        *,
+        timeline_raw: bool = False,
+        registration: str = "auto",
+        signs: Signs = SIGNS,
+        opt_out_words: Iterable[str] = (),
+        opt_in_words: Iterable[str] = (),
     ) -> None:
-        self.rules = Rules(key, timeline_raw, registration, signs)
+        heard = (frozenset(map(consent.words, said)) for said in (opt_out_words, opt_in_words))
+        self.rules = Rules(key, timeline_raw, registration, signs, *heard)
 
     def parse(self, event: Event) -> Item | None:
         """See `Processor.parse`."""
@@ -73,6 +87,8 @@ class Messages:
         """See `Processor.follow`."""
         if isinstance(state, Alias | Attempt | Message) and state.conversation:
             yield person_key(state.conversation)
+            if isinstance(state, Alias):
+                yield reach_key(state.conversation)
 
     def state_type(self, key: str) -> type[State]:
         """See `Processor.state_type`."""
@@ -95,7 +111,7 @@ class Messages:
 
 
 def _on_message(turn: Turn, item: Item) -> None:
-    _hear(turn, item, LIVE)
+    consent.on_heard(turn, item, _hear(turn, item, LIVE))
 
 
 def _on_history(turn: Turn, item: Item) -> None:
@@ -105,7 +121,7 @@ def _on_history(turn: Turn, item: Item) -> None:
         numbers.on_chunk(turn, item)
 
 
-def _hear(turn: Turn, item: Item, source: int) -> None:
+def _hear(turn: Turn, item: Item, source: int) -> Person:
     before = turn.message(item.number, item.message_id)
     person = turn.person(item, item.message_id)
     now = msg.heard(before, item, source, person.conversation_id)
@@ -118,6 +134,7 @@ def _hear(turn: Turn, item: Item, source: int) -> None:
     elif before.added:
         turn.note("duplicate:history_copy")
     settle(turn, before, now)
+    return person
 
 
 def _on_echo(turn: Turn, item: Item) -> None:
@@ -170,9 +187,14 @@ def _on_status(turn: Turn, item: Item) -> None:
         return
     if not now.conversation and (person := find(turn, item.number, item.contact)) is not None:
         now.conversation = person.conversation_id
+    if item.pricing is not UNSET and not now.priced:
+        now.priced = True
+        costs.on_price(turn, now, item)
     settle(turn, before, now)
     data = msg.status_data(now, item)
     turn.emit(TIMELINE, "status.changed", item.number, item.message_id, f"status:{msg.status_key(item)}", data)
+    if item.status == "failed":
+        consent.on_refusal(turn, item, code_of(item.errors), now.conversation)
 
 
 def _on_media(turn: Turn, item: Item) -> None:
@@ -210,6 +232,7 @@ def _on_answered(turn: Turn, item: Item) -> None:
     if attempt is None:
         return
     numbers.on_answer(turn, item)
+    consent.on_refusal(turn, item, item.code, attempt.conversation)
     if item.outcome == "accepted" and item.message_id:
         if item.contact.wa_id or item.contact.user_id:
             turn.person(item, item.token)
@@ -296,6 +319,8 @@ def _fire(turn: Turn, key: str) -> Turn:
         numbers.stall(turn, state)
     elif isinstance(state, Number):
         numbers.wake(turn, state)
+    elif isinstance(state, Waba):
+        wabas.hand_over(turn, state)
     return turn
 
 

@@ -3,7 +3,7 @@
 import copy
 import math
 
-from echo_sync import imports, lifecycle
+from echo_sync import consent, imports, lifecycle, templates
 from echo_sync.account import account_facts, preference_data
 from echo_sync.imports import Import, import_key
 from echo_sync.lifecycle import CONNECTED, LIFE, ONBOARDING, OURS, TOKEN, Word
@@ -59,7 +59,13 @@ def on_account(turn: Turn, item: Item) -> None:
         _on_declined(turn, item)
     elif said := lifecycle.words(item):
         hear(turn, item, said)
-    elif turn.is_first():
+    elif not templates.on_number(turn, item) and not (consent.on_words(turn, item) and item.field == OURS):
+        _tell(turn, item)
+
+
+def _tell(turn: Turn, item: Item) -> None:
+    """What changes no state of ours is told as it came, once."""
+    if turn.is_first():
         facts = list(account_facts(item))
         for kind, _, data in facts:
             if kind == "preference.changed":

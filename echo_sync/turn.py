@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from echo_sync import message as msg
+from echo_sync import reach
 from echo_sync.account import SEEN_KEEP_S, Seen, seen_key
 from echo_sync.automatic import SIGNS, Rhythm, Signs, reviewed
 from echo_sync.contacts import merged
@@ -20,12 +21,17 @@ from schemas.topics import ACCOUNT, CONTACTS, TIMELINE
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an installation decides by: its own key, raw items in facts, who may be a number, what looks automatic."""
+    """What an installation decides by: its own key, raw items in facts, who may be a number, what looks automatic.
+
+    `opt_out_words`, `opt_in_words`: what a customer may write to be left alone, or to be told; see `consent.words`.
+    """
 
     key: bytes
     timeline_raw: bool = False
     registration: str = "auto"
     signs: Signs = SIGNS
+    opt_out_words: frozenset[str] = frozenset()
+    opt_in_words: frozenset[str] = frozenset()
 
 
 def message_key(number: str, message_id: str) -> str:
@@ -101,6 +107,7 @@ class Turn:
         self.decision.states.update(found.changed)
         for kept, retired in found.merged:
             self.decision.states.update(merged(self, number, kept, retired))
+            self.decision.states.update(reach.merged(self, number, kept, retired))
             data = {"survivor": kept, "retired": retired, "number": number}
             data["contact"] = msg.contact_data(_contact_of(found.person))  # type: ignore[assignment]
             for topic in (TIMELINE, CONTACTS):

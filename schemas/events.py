@@ -4,7 +4,7 @@ Readers ignore unknown fields and unknown values of open enums; a field that is 
 say the same. `validate_strict` is for the tests of writers: nothing may stand there that is not published.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +23,7 @@ from schemas.fields import (
     Id,
     Instant,
     Kind,
+    Known,
     MessageId,
     MetaErrors,
     MetaObject,
@@ -249,6 +250,9 @@ class SendOutcome(Data):
     error: MetaObject | None = Field(default=None, description="Meta's error object (Meta contract 8.1).")
     retry_at: Instant | None = None
     possible_duplicate: bool | None = None
+    body: Annotated[str, Known(("message", "fallback"), ours=True)] | None = Field(
+        default=None, description="Which body it is about: the fallback, where the window was closed."
+    )
 
 
 class SendAccepted(SendOutcome):
@@ -256,7 +260,7 @@ class SendAccepted(SendOutcome):
 
 
 class SendRejected(SendOutcome):
-    """It was refused, by Meta or before, and will not be tried again."""
+    """It was refused, by Meta or before, and will not be tried again. `retry_at`: another one may go then."""
 
 
 class SendDeferred(SendOutcome):

@@ -16,6 +16,18 @@ UNREAD_MAX = 100
 WINDOW_S = 24 * 3600
 """The customer service window: 24 h after the last live inbound message (Meta contract, quick facts)."""
 
+HEARD_STEP_S = 3600.0
+"""How far `Reach.heard_at` may lie behind: a chat of an hour is written down once."""
+
+ALL, MARKETING, BLOCKED, CAPPED = "all", "marketing", "blocked", "capped"
+"""Scopes of wishes: everything, marketing only, the business's own block list, Meta's limit on marketing."""
+STOP, OPT_IN = "stop", "opt_in"
+
+RESTRICTION = "restriction"
+"""The respect in which Meta restricts a number."""
+RESTRICTED_INITIATED = "restricted_business_initiated"
+"""Such a number may answer, and may not begin a conversation."""
+
 MESSAGES = "echo_sync.messages"
 CONVERSATIONS = "echo_sync.conversations"
 DELIVERY = "sender.delivery"
@@ -50,6 +62,37 @@ class Number(State):
     paused_because: str = ""
     changed_at: float = 0
     standings: dict[str, Standing] = {}
+
+
+class Reach(State):
+    """How far a person may be written to. Owner: echo_sync.messages.
+
+    `heard_at`: about when they last wrote, never later than that and behind by less than HEARD_STEP_S; it is kept in
+    the commit that tells of the message, so whoever has read of it finds it here. `wishes` by scope (ALL, …).
+    """
+
+    number: str = ""
+    conversation: str = ""
+    heard_at: float = 0
+    wishes: dict[str, Standing] = {}
+
+
+class Template(State):
+    """A message template as Meta last spoke of it, for a number or an account. Owner: echo_sync.messages.
+
+    `status` and `category` in Meta's capitals, empty where nothing was ever told; `why` is Meta's reason or title.
+    """
+
+    owner: str = ""
+    name: str = ""
+    language: str = ""
+    status: str = ""
+    status_at: float = 0
+    why: str = ""
+    category: str = ""
+    category_at: float = 0
+    quality: str = ""
+    quality_at: float = 0
 
 
 class Claim(State):
@@ -104,6 +147,16 @@ def number_key(number: str) -> str:
 def conversation_key(conversation_id: str) -> str:
     """Where the state of a conversation is kept."""
     return f"v/{conversation_id}"
+
+
+def reach_key(conversation_id: str) -> str:
+    """Where it is kept how far a person may be written to."""
+    return f"r/{conversation_id}"
+
+
+def template_key(owner: str, language: str, name: str) -> str:
+    """Where a template is kept; `owner` is a number or an account. Meta writes en-US and en_US for one language."""
+    return f"t/{owner}/{language.replace('-', '_')}/{name}"
 
 
 def claimed(claims: list[Claim], claim: Claim) -> list[Claim]:

@@ -2,27 +2,28 @@
 
 One owner per number, so the bucket of a number, the pairs and the order of a conversation are plain state. An attempt
 is committed before its request leaves; what came back, or what statuses and echoes tell of it, is read from `inbound`.
-States: `k/` a command, `l/` a lane, `x/` a place in it, `q/` a number's pace.
+States: `k/` a command, `l/` a lane, `x/` a place in it, `q/` a number's pace, `p/` what rests at a number.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
 import orjson
 from msgspec import UNSET
 
 from schemas.instants import parse_rfc3339, rfc3339
-from schemas.items import Contact, Item, decode
+from schemas.items import Contact, Item, code_of, decode
 from schemas.ports import Decision, Event, State, States, Timer, foreign
 from schemas.states import DELIVERY, MESSAGES, number_key
 from schemas.tokens import read_token
 from schemas.topics import INBOUND, OUTBOUND, OUTBOUND_BULK, TIMELINE
 from sender import command as cmd
+from sender import permission
 from sender.command import Command, Lane, Queue, Request, Slot
 from sender.errors import Action
 from sender.lanes import HOLD_S, end, finish, landed, pump, ready, stand
 from sender.pacing import charged
+from sender.pauses import RESTS, Pauses, pauses_key, rest
 from sender.turn import STORY_MAX, Turn
 
 EVIDENCE_WAIT_S = 90.0
@@ -35,25 +36,27 @@ REFUSALS_MAX = 5
 DOUBTS_MAX = 3
 """Requests without any answer or evidence after which at_least_once gives up, too: each may have been a message."""
 
-KINDS: dict[str, type[State]] = {"k": Command, "l": Lane, "x": Slot, "q": Queue}
+KINDS: dict[str, type[State]] = {"k": Command, "l": Lane, "x": Slot, "q": Queue, "p": Pauses}
 OF_INTEREST = frozenset({"webhook.message", "webhook.status", "send.answered"})
-
-_requests = msgspec.json.Decoder(Request)
 
 
 class Delivery:
-    """The processor `sender.delivery`. `key` is the installation's own, for tokens."""
+    """The processor `sender.delivery`. `key` is the installation's own, for tokens.
+
+    `opt_in_required`: marketing goes only to people of whom we know that they asked for it.
+    """
 
     name = DELIVERY
     inputs = (INBOUND, OUTBOUND, TIMELINE, OUTBOUND_BULK)
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, *, opt_in_required: bool = False) -> None:
         self.key = key
+        self.opt_in_required = opt_in_required
 
     def parse(self, event: Event) -> Item | Request | None:
         """See `Processor.parse`. Inbound messages only count, so their content is not decoded."""
         if event.type in ("send.requested", "send.cancel"):
-            return _requests.decode(event.data or b"{}")
+            return cmd.read_request(event.data or b"{}")
         if event.type == "webhook.message":
             return Item(number=event.number)
         if event.type in OF_INTEREST:
@@ -69,6 +72,7 @@ class Delivery:
             yield cmd.command_key(item.command_id)
         if isinstance(item, Request) and (to := cmd.recipient(item.to)) is not None:
             yield cmd.lane_key(event.number, cmd.lane_of(to))
+            yield pauses_key(event.number)
             yield foreign(MESSAGES, number_key(event.number))
 
     def follow(self, key: str, state: Any) -> Iterable[str]:
@@ -83,10 +87,10 @@ class Delivery:
     def decide(self, states: States, event: Event | Timer, item: Item | Request | None, now: float) -> Decision:
         """See `Processor.decide`."""
         if isinstance(event, Timer):
-            turn = Turn(self.key, states, None, now)
+            turn = Turn(self.key, states, None, now, opt_in_required=self.opt_in_required)
             _fire(turn, event.key)
         elif item is not None:
-            turn = Turn(self.key, states, event, now)
+            turn = Turn(self.key, states, event, now, opt_in_required=self.opt_in_required)
             HANDLERS[event.type](turn, item)
         else:
             return Decision()
@@ -106,13 +110,13 @@ def _on_request(turn: Turn, request: Request) -> None:
         else:
             turn.refuse(request, number, "command_id_conflict", f":{cmd.digest(request).hex()[:16]}")
         return
-    to = cmd.recipient(request.to)
+    to = cmd.recipient(request.to) or (Contact() if _is_read(request) else None)
     reason = _unfit(turn, request, number, to)
     if reason or to is None:
         turn.refuse(request, number, reason)
         _keep_refusal(turn, request, number, reason)
         return
-    command = _command(turn, request, number, to)
+    command = cmd.command_of(request, number, to, turn.now)
     turn.put(cmd.command_key(command.command_id), command)
     starts_at = parse_rfc3339(request.not_before) if request.not_before else 0
     if starts_at > turn.now:
@@ -120,6 +124,10 @@ def _on_request(turn: Turn, request: Request) -> None:
         turn.tell(command, "send.deferred", "not_before", retry_at=rfc3339(starts_at))
     else:
         _enqueue(turn, command)
+
+
+def _is_read(request: Request) -> bool:
+    return not request.to and request.message is not UNSET and b'"status"' in bytes(request.message)
 
 
 def _unfit(turn: Turn, request: Request, number: str, to: Contact | None) -> str:
@@ -142,28 +150,6 @@ def _keep_refusal(turn: Turn, request: Request, number: str, reason: str) -> Non
         told = Command(number=number, command_id=request.command_id, state=cmd.REJECTED, story=story)
         told.digest = cmd.digest(request)
         turn.put(cmd.command_key(request.command_id), told)
-
-
-def _command(turn: Turn, request: Request, number: str, to: Contact) -> Command:
-    message = bytes(request.message) if request.message is not UNSET else b"{}"
-    kind = str(orjson.loads(message).get("type", "text"))
-    return Command(
-        number=number,
-        command_id=request.command_id,
-        lane=cmd.lane_of(to),
-        digest=cmd.digest(request),
-        wa_id=to.wa_id,
-        user_id=to.user_id,
-        message=message,
-        kind=kind,
-        origin=request.origin,
-        policy=request.policy or cmd.default_policy(kind),
-        expires_at=parse_rfc3339(request.expires_at) if request.expires_at else 0,
-        only_if=request.only_if,
-        defer=request.defer_until_released,
-        requested_at=turn.now,
-        story=[(turn.now, "send.requested", "")],
-    )
 
 
 def _enqueue(turn: Turn, command: Command) -> None:
@@ -210,12 +196,14 @@ def _accept(turn: Turn, command: Command, message_id: str) -> None:
     queue.held_because, queue.held_until = "", 0
     kind = "send.resolved" if command.state in cmd.FINAL else "send.accepted"
     command.message_id, command.guessed = message_id, False
-    finish(turn, command, cmd.ACCEPTED, kind)
+    finish(turn, command, cmd.ACCEPTED, kind, permission.WINDOW_CLOSED if command.fell_back else "")
 
 
 def _doubt(turn: Turn, command: Command) -> None:
     """Nobody knows whether it was sent. Evidence may come; until then its conversation waits, and only that."""
-    if command.state == cmd.OPEN:
+    if command.kind == cmd.READ:
+        _read_again(turn, command)
+    elif command.state == cmd.OPEN:
         command.state = cmd.AMBIGUOUS
         command.wake_at = turn.now + EVIDENCE_WAIT_S
         queue, lane = turn.queue(command.number), turn.lane(command.number, command.lane)
@@ -225,9 +213,21 @@ def _doubt(turn: Turn, command: Command) -> None:
         command.story = [*command.story, (turn.now, "ambiguous", "")][-STORY_MAX:]
 
 
+def _read_again(turn: Turn, command: Command) -> None:
+    """A read receipt leaves no evidence, and does no harm twice."""
+    command.refusals += 1
+    if command.refusals <= REFUSALS_MAX:
+        _again(turn, command, "no_answer", _backoff_s(command))
+    else:
+        finish(turn, command, cmd.UNRESOLVED, "send.unresolved", "no_answer")
+
+
 def _refused(turn: Turn, command: Command, item: Item) -> None:
     action = item.reason
-    if action in (Action.PAUSE_TOKEN, Action.PAUSE_NUMBER):
+    if item.code in RESTS and (action != Action.PAUSE_NUMBER or permission.begins(turn, command)):
+        rest(turn, command, item.code)
+        _reject(turn, command, item)
+    elif action in (Action.PAUSE_TOKEN, Action.PAUSE_NUMBER):
         _hold(turn, command, action)
     elif action == Action.SLOW:
         turn.queue(command.number).slowed_until = turn.now + HOLD_S
@@ -239,10 +239,31 @@ def _refused(turn: Turn, command: Command, item: Item) -> None:
     elif action == Action.RETRY and command.refusals < REFUSALS_MAX:
         command.refusals += 1
         _again(turn, command, "retry", _backoff_s(command))
+    elif action != Action.TEMPLATE or not _outside(turn, command):
+        _reject(turn, command, item)
+
+
+def _outside(turn: Turn, command: Command) -> bool:
+    """131047: the window is closed, says Meta. True where the command goes on.
+
+    Meta is known to say so of a window that has just been opened (Meta contract 8.3), so it is asked once more where
+    all we know says that it is open.
+    """
+    if not command.refusals and permission.is_clearly_open(turn, command):
+        command.refusals += 1
+        _again(turn, command, "retry", RETRY_S)
+    elif command.fallback:
+        permission.fall_back(turn, command)
+        _again(turn, command, permission.WINDOW_CLOSED, 0)
     else:
-        error = orjson.Fragment(bytes(item.error)) if item.error is not UNSET else {}
-        reason = str(action) or "rejected"
-        finish(turn, command, cmd.REJECTED, "send.rejected", reason, error=error)
+        return False
+    return True
+
+
+def _reject(turn: Turn, command: Command, item: Item) -> None:
+    error = orjson.Fragment(bytes(item.error)) if item.error is not UNSET else {}
+    reason = permission.reason_of(item.code) or str(item.reason) or "rejected"
+    finish(turn, command, cmd.REJECTED, "send.rejected", reason, error=error)
 
 
 def _hold(turn: Turn, command: Command, action: str) -> None:
@@ -280,6 +301,15 @@ def _on_status(turn: Turn, item: Item) -> None:
     named = read_token(turn.key, item.token) if item.token else None
     if named is not None:
         _evidence(turn, named[0], item.message_id, proof=True)
+        if item.status == "failed":
+            _failed(turn, named[0], item)
+
+
+def _failed(turn: Turn, command_id: str, item: Item) -> None:
+    """Meta took it and gave it up: it is not tried again, but what it says of the template holds for the next ones."""
+    command: Command | None = turn.get(cmd.command_key(command_id))
+    if command is not None:
+        rest(turn, command, code_of(item.errors))
 
 
 def _on_timeline(turn: Turn, item: Item) -> None:

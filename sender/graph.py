@@ -31,8 +31,11 @@ class Answer:
 def body(to: Contact, message: dict[str, Any], token: str) -> bytes:
     """The Send API's body: the caller's message in Meta's envelope, with our token (Meta contract 6.2).
 
-    A user id belongs into `recipient`: in `to` it would be taken for a phone number, and silently lost.
+    A user id belongs into `recipient`: in `to` it would be taken for a phone number, and silently lost. A read receipt
+    is no message: it names nobody and brings no token back (Meta contract 6.4).
     """
+    if "status" in message:
+        return orjson.dumps({"messaging_product": "whatsapp"} | message)
     envelope: dict[str, Any] = {"messaging_product": "whatsapp", "recipient_type": "individual"}
     if to.wa_id:
         envelope["to"] = to.wa_id
@@ -48,8 +51,8 @@ class Graph:
         self._client = client
         self._root = f"{base_url}/{version}"
 
-    async def send(self, number: str, access_token: str, content: bytes) -> Answer:
-        """Post one message once. Never raises for what the network does: every outcome is an `Answer`."""
+    async def send(self, number: str, access_token: str, content: bytes, *, read: bool = False) -> Answer:
+        """Post one message or read receipt once. Never raises for what the network does: that is an `Answer`, too."""
         headers = {"Authorization": f"Bearer {access_token}", "Content-Type": "application/json"}
         try:
             async with asyncio.timeout(CONNECT_S + ANSWER_S):
@@ -58,7 +61,7 @@ class Graph:
             return Answer("not_sent", reason="unreachable")
         except (httpx.HTTPError, TimeoutError):
             return Answer("ambiguous", reason="no_answer")
-        return classify(response.status_code, response.content)
+        return classify(response.status_code, response.content, read=read)
 
 
 def client(transport: httpx.AsyncBaseTransport | None = None, connections: int = 80) -> httpx.AsyncClient:
@@ -74,8 +77,11 @@ def client(transport: httpx.AsyncBaseTransport | None = None, connections: int =
     )
 
 
-def classify(status: int, content: bytes) -> Answer:
-    """What an answer means (Meta contract 6.7, 8): only a wamid is an acceptance, only an error object a refusal."""
+def classify(status: int, content: bytes, *, read: bool = False) -> Answer:
+    """What an answer means (Meta contract 6.7, 8): only a wamid is an acceptance, only an error object a refusal.
+
+    `read`: it answers a read receipt, which is accepted without a wamid.
+    """
     try:
         parsed = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -87,6 +93,8 @@ def classify(status: int, content: bytes) -> Answer:
         message_id = _message_id(parsed)
         if message_id:
             return Answer("accepted", message_id, _contact(parsed))
+        if read and parsed.get("success") is True:
+            return Answer("accepted")
     if status == 429:
         return Answer("rejected", code=429, action=Action.SLOW)
     return Answer("ambiguous", reason=f"http_{status}")

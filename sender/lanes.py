@@ -3,10 +3,10 @@
 from typing import Any
 
 from schemas.instants import rfc3339
-from schemas.items import Contact
 from schemas.states import claim_now
 from schemas.tokens import make_token
 from sender import command as cmd
+from sender import permission
 from sender.command import Command, Lane, Queue, Slot
 from sender.conditions import withheld
 from sender.pacing import NUMBER_BURST, PAIR_BURST, PAIR_INTERVAL_S, spent, wait_s
@@ -127,14 +127,18 @@ def _ended(turn: Turn, command: Command) -> bool:
     if reason and not (reason == "taken_over" and command.defer):
         end(turn, command, cmd.WITHDRAWN, "send.withdrawn", reason)
         return True
-    return False
+    refused = permission.refusal(turn, command) if not reason else None
+    if refused is not None:
+        more = {"retry_at": rfc3339(refused.until)} if refused.until else {}
+        end(turn, command, cmd.REJECTED, "send.rejected", refused.reason, **more)
+    return refused is not None
 
 
 def _parked(turn: Turn, lane: Lane, command: Command) -> bool:
     """The head waits, outside its lane, until the person who took the conversation lets go: others may pass it."""
     if not command.defer or not _withheld(turn, command):
         return False
-    conversation = turn.conversation(command.number, _to(command))
+    conversation = turn.conversation(command.number, command.contact())
     claim = claim_now(conversation, turn.now) if conversation is not None else None
     until = claim.until if claim is not None else turn.now + PARKED_LOOK_S
     if not command.deferred:
@@ -146,17 +150,14 @@ def _parked(turn: Turn, lane: Lane, command: Command) -> bool:
 
 
 def _withheld(turn: Turn, command: Command) -> str:
-    conversation = turn.conversation(command.number, _to(command))
+    conversation = turn.conversation(command.number, command.contact())
     return withheld(conversation, command.origin, command.only_if, turn.now)
-
-
-def _to(command: Command) -> Contact:
-    return Contact(wa_id=command.wa_id, user_id=command.user_id)
 
 
 def _open(turn: Turn, queue: Queue, lane: Lane, command: Command) -> None:
     """Commit to an attempt: written before its request leaves, so that a crash leaves it known."""
-    queue.tat = spent(queue.tat, turn.now, 1 / turn.rate(queue.number))
+    if command.kind != cmd.READ:
+        queue.tat = spent(queue.tat, turn.now, 1 / turn.rate(queue.number))
     queue.open += 1
     lane.pair_tat = spent(lane.pair_tat, turn.now, PAIR_INTERVAL_S)
     lane.in_flight = command.command_id
@@ -171,12 +172,13 @@ def _open(turn: Turn, queue: Queue, lane: Lane, command: Command) -> None:
             command.command_id,
             command.attempt,
             command.token,
-            _to(command),
+            command.contact(),
             command.kind,
             command.message,
             command.origin,
             command.only_if,
             turn.now,
+            command.trace,
         )
     )
 

@@ -33,13 +33,17 @@ class Send:
     origin: str
     conditions: cmd.OnlyIf | None
     opened_at: float
+    trace: str = ""
 
 
 class Turn:
     """One event's decision in the making. States it hands out for change are its own copies."""
 
-    def __init__(self, key: bytes, states: States, event: Event | None, now: float) -> None:
+    def __init__(
+        self, key: bytes, states: States, event: Event | None, now: float, *, opt_in_required: bool = False
+    ) -> None:
         self.key = key
+        self.opt_in_required = opt_in_required
         self.states = states
         self.event = event
         self.now = now
@@ -108,13 +112,15 @@ class Turn:
             data["reason"] = reason
         if command.doubtful:
             data["possible_duplicate"] = True
+        if command.fell_back:
+            data["body"] = "fallback"
         data |= more
         command.story = [*command.story, (self.now, kind, reason)][-STORY_MAX:]
         suffix = f"{kind}:{command.attempt}:{len(command.story)}"
-        self._emit(command.number, command.command_id, kind, suffix, data)
+        self._emit(command.number, command.command_id, kind, suffix, data, command.trace)
 
-    def _emit(self, number: str, subject: str, kind: str, suffix: str, data: dict[str, Any]) -> None:
-        cause, trace = (self.event.id, self.event.trace) if self.event else ("", "")
+    def _emit(self, number: str, subject: str, kind: str, suffix: str, data: dict[str, Any], trace: str = "") -> None:
+        cause = self.event.id if self.event else ""
         event = Event(
             f"{subject}:{suffix}",
             kind,
@@ -133,4 +139,5 @@ class Turn:
     def refuse(self, request: Request, number: str, reason: str, mark: str = "") -> None:
         """Reject a request that never becomes a command."""
         data = {"command_id": request.command_id, "number": number, "attempt": 0, "at": rfc3339(self.now)}
-        self._emit(number, request.command_id, "send.rejected", f"{reason}{mark}", data | {"reason": reason})
+        told = data | {"reason": reason}
+        self._emit(number, request.command_id, "send.rejected", f"{reason}{mark}", told, request.trace)

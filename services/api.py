@@ -16,11 +16,14 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from services import (
     api_console,
     api_conversations,
+    api_costs,
     api_media,
     api_numbers,
     api_relays,
     api_sandbox,
     api_sends,
+    api_suppressions,
+    api_templates,
     api_topics,
 )
 from services.dead_letters import VERSION
@@ -50,6 +53,9 @@ def create_admin_app(app: App) -> FastAPI:
     _add_health(api, app)
     api_sends.add(api, app)
     api_numbers.add(api, app)
+    api_suppressions.add(api, app)
+    api_costs.add(api, app)
+    api_templates.add(api, app)
     api_media.add(api, app)
     api_conversations.add(api, app)
     api_topics.add(api, app)

@@ -1,5 +1,6 @@
 """`/v1/numbers`: the business numbers, how each stands, its history import, and what an operator says of them."""
 
+import uuid
 from typing import Annotated, Any
 
 import orjson
@@ -38,7 +39,7 @@ def add(api: FastAPI, app: App) -> None:
     @api.get("/v1/numbers/{number}")
     async def get_number(number: str) -> JSONResponse:
         """One number: how it stands, and how far its history import is."""
-        state = await _known(app, number)
+        state = await known(app, number)
         history: Import | None = await _load(app, number, import_key(number), Import)
         return JSONResponse(
             view(state, app.clock()) | {"history": imports.view(history or Import()), "changed_at": _at(state)}
@@ -50,21 +51,21 @@ def add(api: FastAPI, app: App) -> None:
         number, waba, phone = (body.get(name, "") for name in ("number", "waba", "business_phone"))
         if not all(isinstance(text, str) for text in (number, waba, phone)) or not _is_id(number):
             raise HTTPException(422, {"title": "number is missing", "fix": "Give Meta's phone number id as `number`."})
-        await _say(app, Item(number=number, waba=waba, business_phone=phone, event="REGISTERED"))
+        await say(app, Item(number=number, waba=waba, business_phone=phone, event="REGISTERED"))
         return JSONResponse({"number": number}, 202)
 
     @api.post("/v1/numbers/{number}/pause", status_code=202)
     async def pause(number: str) -> JSONResponse:
         """Hold all sends of a number until it is resumed."""
-        await _known(app, number)
-        await _say(app, Item(number=number, event="PAUSED"))
+        await known(app, number)
+        await say(app, Item(number=number, event="PAUSED"))
         return JSONResponse({"number": number, "sending": "paused"}, 202)
 
     @api.post("/v1/numbers/{number}/resume", status_code=202)
     async def resume(number: str) -> JSONResponse:
         """Let a number send again, whoever had paused it: a person says that it may."""
-        await _known(app, number)
-        await _say(app, Item(number=number, event="RESUMED"))
+        await known(app, number)
+        await say(app, Item(number=number, event="RESUMED"))
         return JSONResponse({"number": number, "sending": "on"}, 202)
 
     @api.post("/v1/numbers/{number}/syncs/{kind}", status_code=202)
@@ -73,9 +74,9 @@ def add(api: FastAPI, app: App) -> None:
         named = {"history": HISTORY_ASKED, "contacts": CONTACTS_ASKED}
         if kind not in named:
             raise HTTPException(404, {"title": "no such sync", "fix": "There are: history, contacts."})
-        await _known(app, number)
+        await known(app, number)
         raw = Raw(orjson.dumps(body)) if body else UNSET
-        await _say(app, Item(number=number, event=named[kind], raw=raw))
+        await say(app, Item(number=number, event=named[kind], raw=raw))
         return JSONResponse({"number": number, "asked": kind}, 202)
 
 
@@ -112,7 +113,7 @@ def _is_id(number: str) -> bool:
     return number.isascii() and number.isalnum() and len(number) <= NUMBER_CHARS_MAX
 
 
-async def _known(app: App, number: str) -> Number:
+async def known(app: App, number: str) -> Number:
     """The number. Raises HTTPException 404."""
     state: Number | None = await _load(app, number, number_key(number), Number)
     if state is None:
@@ -127,10 +128,10 @@ async def _load(app: App, number: str, key: str, kind: Any) -> Any:
     return decode_state(kind, found[key]) if key in found else None
 
 
-async def _say(app: App, item: Item) -> None:
-    """Append an operator's word; 202 once it is durable."""
+async def say(app: App, item: Item) -> None:
+    """Append an operator's word about a number or a person; it is durable when this returns."""
     now, number = app.clock(), item.number
     item.field, item.at, item.received_at = OURS, now, now
-    event_id = f"admin:{number}:{item.event}:{now}"
+    event_id = f"admin:{number}:{item.event}:{now}:{uuid.uuid4().hex[:8]}"
     event = Event(event_id, "webhook.account", number, items.encode(item), now, now, number)
     await write(app, INBOUND, event)

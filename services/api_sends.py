@@ -33,7 +33,9 @@ def command(body: dict[str, Any], idempotency_key: str | None) -> dict[str, Any]
     """The data of `send.requested` from a request: Meta's own message object plus what we need to know."""
     about = {name: value for name, value in body.items() if name in ABOUT}
     about.setdefault("command_id", idempotency_key or str(uuid.uuid4()))
-    about["to"] = body.get("to") or body.get("recipient") or ""
+    to = body.get("to") or body.get("recipient") or ""
+    if to or "status" not in body:  # a read receipt names a message and may name nobody
+        about["to"] = to
     about["message"] = {name: value for name, value in body.items() if name not in ABOUT | ADDRESS}
     return about
 
@@ -99,6 +101,7 @@ def add(api: FastAPI, app: App) -> None:
             now,
             now,
             data["command_id"],
+            trace=data.get("trace") or "",
         )
         await write(app, OUTBOUND_BULK if data.get("lane") == "bulk" else OUTBOUND, event)
         return JSONResponse({"command_id": data["command_id"]}, 202)

@@ -20,7 +20,7 @@ from echo_sync.messages import Messages
 from ingest.app import create_app as create_public_app
 from ingest.webhook import Append, Webhook
 from schemas.ports import Event, EventLog, Lease, Processor, State
-from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number
+from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number, Reach, Template
 from sender import graph
 from sender.delivery import Delivery
 from services.dead_letters import VERSION
@@ -53,6 +53,8 @@ log = structlog.get_logger()
 FOREIGN_TYPES: dict[tuple[str, str], type[State]] = {
     (MESSAGES, "i"): Alias,
     (MESSAGES, "n"): Number,
+    (MESSAGES, "r"): Reach,
+    (MESSAGES, "t"): Template,
     (CONVERSATIONS, "v"): Conversation,
 }
 
@@ -96,11 +98,7 @@ async def open_app(
 
 def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: httpx.AsyncBaseTransport | None) -> None:
     if "echo-sync" in app.roles:
-        signs = _signs(app.settings)
-        messages = Messages(
-            key, timeline_raw=app.settings.timeline_raw, registration=app.settings.registration, signs=signs
-        )
-        _start(app, stack, messages, None)
+        _start(app, stack, _messages(app.settings, key), None)
         _start(app, stack, Conversations(app.settings.pause_minutes * 60), None)
     if "sender" in app.roles:
         client = graph.client(transport)
@@ -114,14 +112,22 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
             app.clock,
             lambda outcome, seconds: app.metrics.graph.labels(outcome).observe(seconds),
         )
-        _start(app, stack, Delivery(key), sending)
+        _start(app, stack, Delivery(key, opt_in_required=app.settings.opt_in_required), sending)
     if "media" in app.roles:
         _start_media(app, stack, transport)
 
 
-def _signs(settings: Settings) -> Signs:
-    quiet_s = settings.automatic_quiet_days * 86_400
-    return Signs(settings.automatic_within_s, quiet_s, settings.automatic_conversations)
+def _messages(settings: Settings, key: bytes) -> Messages:
+    return Messages(
+        key,
+        timeline_raw=settings.timeline_raw,
+        registration=settings.registration,
+        signs=Signs(
+            settings.automatic_within_s, settings.automatic_quiet_days * 86_400, settings.automatic_conversations
+        ),
+        opt_out_words=settings.opt_out_words,
+        opt_in_words=settings.opt_in_words,
+    )
 
 
 def _start_media(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> None:

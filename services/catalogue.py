@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from echo_sync.costs import CATEGORIES, TYPES
+from schemas.countries import UNKNOWN
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES
 from schemas.topics import TOPICS
 from services.metric import ENDINGS, Label, Metric
@@ -141,6 +143,20 @@ _TRUTH = (
         sign=_of("greeting", "repeated_text", "corrected"),
     ),
     _counter("coexist_statuses_total", "statuses", "Statuses of messages, each once.", status=_of(*STATUSES, OTHER)),
+    _counter(
+        "coexist_priced_messages_total",
+        "messages",
+        "Messages by the price that Meta's statuses tell, each once. It is what Meta told, not an invoice.",
+        category=_of(*sorted(CATEGORIES), OTHER),
+        type=_of(*sorted(TYPES), OTHER),
+        billable=_of("billable", "free"),
+    ),
+    _counter(
+        "coexist_billable_messages_total",
+        "messages",
+        "Messages that Meta charges for, by country; `GET /v1/costs` has both together.",
+        country=Label((UNKNOWN,), "[A-Z]{2}", 250, "ISO 3166 codes by the prefix of the customer's phone"),
+    ),
     _counter("coexist_events_published_total", "events", "Events published.", topic=_TOPIC, type=_TYPE),
     _gauge("coexist_history_incomplete", "numbers", "Numbers whose history import has a gap or has fallen silent."),
 )

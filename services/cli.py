@@ -18,6 +18,7 @@ from services.cli_letters import dead_letters
 from services.cli_numbers import doctor, onboard
 from services.cli_operate import migrate, ready
 from services.cli_relays import relay
+from services.cli_suppress import suppress
 from services.dead_letters import VERSION
 from services.failure import FAILED, UNREACHABLE, USAGE, Failure, place_of
 
@@ -42,6 +43,7 @@ main.add_command(doctor)
 main.add_command(migrate)
 main.add_command(ready)
 main.add_command(relay)
+main.add_command(suppress)
 
 
 def settings_or_exit() -> "Settings":

@@ -59,6 +59,8 @@ class Metrics:
         self.sends = counter(registry, "coexist_sends_total")
         self.graph = histogram(registry, "coexist_graph_request_seconds")
         self.statuses = counter(registry, "coexist_statuses_total")
+        self.prices = counter(registry, "coexist_priced_messages_total")
+        self._billable = counter(registry, "coexist_billable_messages_total")
         self.media = counter(registry, "coexist_media_jobs_total")
         self._media_bytes = counter(registry, "coexist_media_bytes_total")
         self._media_seconds = histogram(registry, "coexist_media_fetch_seconds")
@@ -203,8 +205,16 @@ class Metrics:
                 self.media.labels(reason).inc(count)
             elif kind == "automatic":
                 self.automatic.labels(reason).inc(count)
+            elif kind == "price":
+                self._priced(reason, count)
             elif kind == "takeover":
                 self.takeovers.labels(reason).inc(count)
+
+    def _priced(self, price: str, count: int) -> None:
+        category, kind, billable, country = price.split("|")
+        self.prices.labels(category, kind, billable).inc(count)
+        if billable == "billable":
+            self._billable.labels(country).inc(count)
 
     def dead_lettered(self, processor: str, reason: str) -> None:
         """A record could not be decided and was set aside."""

@@ -57,6 +57,7 @@ class Onboarding:
                 done.append(phone.number)
             else:
                 self.say(f"{phone.number}: not in the Business App; registered for the Cloud API, nothing to sync")
+        self._templates()
         if not done:
             raise Failure(
                 "No number of this account is in the Business App and the Cloud API at once. In the app: "
@@ -89,6 +90,18 @@ class Onboarding:
                 return
             time.sleep(LOOK_S / 4)
         raise Failure(f"{phone.number} was not registered within {MET_S:g} s. Is the role echo-sync running?")
+
+    def _templates(self) -> None:
+        """What Meta's list says of the templates; without it only what changes from now on is known."""
+        count = 0
+        try:
+            for page in self.graph.templates(self.waba):
+                self.admin.call("POST", f"/v1/templates?waba={self.waba}", {"data": page})
+                count += len(page)
+        except (GraphRefused, GraphSilent) as problem:
+            self.say(f"{self.waba}: templates not read ({problem}); run this again to know which are paused")
+        else:
+            self.say(f"{self.waba}: {count} templates known")
 
     def _sync(self, number: str) -> None:
         shown = self.admin.call("GET", f"/v1/numbers/{number}")["history"]

@@ -18,6 +18,7 @@ from schemas.items import Item
 from schemas.ports import Event, EventLog, Lease, LogUnavailable, Missing, State, Store
 from schemas.states import Alias, Conversation
 from schemas.topics import INBOUND
+from sender.command import READ
 from sender.conditions import find_conversation, withheld
 from sender.graph import ANSWER_S, CONNECT_S, Answer, Graph, body
 from sender.lanes import ANSWER_WAIT_S
@@ -59,7 +60,8 @@ class Sending:
 
     async def __call__(self, call: Send, lease: Lease) -> None:
         """Perform one send; see the head of this file for the order of things."""
-        answer = await self._announce(call) or await self._withheld(call, lease)
+        announced = None if call.kind == READ else await self._announce(call)  # of a read receipt there is no echo
+        answer = announced or await self._withheld(call, lease)
         if answer is None:
             started = self._clock()
             answer = await self._post(call)
@@ -72,7 +74,7 @@ class Sending:
         item.content = _content(call)
         item.kind, item.author = call.kind, call.origin
         try:
-            await self._append("send.attempted", f"a:{call.token}", item)
+            await self._append("send.attempted", f"a:{call.token}", item, call.trace)
         except LogUnavailable:
             return Answer("not_sent", reason="not_durable")
         return None
@@ -111,7 +113,8 @@ class Sending:
         token = self._token_of(call.number)
         if token is None:
             return Answer("rejected", reason="no_token")
-        return await self._graph.send(call.number, token, body(call.to, orjson.loads(call.message), call.token))
+        content = body(call.to, orjson.loads(call.message), call.token)
+        return await self._graph.send(call.number, token, content, read=call.kind == READ)
 
     async def _tell(self, call: Send, answer: Answer) -> None:
         """Append what came of it, until it is durable: nobody else knows."""
@@ -122,7 +125,7 @@ class Sending:
         item.error = Raw(answer.error) if answer.error else UNSET
         while True:
             try:
-                await self._append("send.answered", f"w:{call.token}:{answer.outcome}", item)
+                await self._append("send.answered", f"w:{call.token}:{answer.outcome}", item, call.trace)
             except LogUnavailable:
                 log.warning("answer_not_durable", reason="repeated until it is")
                 await asyncio.sleep(APPEND_RETRY_S)
@@ -140,9 +143,9 @@ class Sending:
             received_at=self._clock(),
         )
 
-    async def _append(self, kind: str, event_id: str, item: Item) -> None:
+    async def _append(self, kind: str, event_id: str, item: Item, trace: str) -> None:
         now = self._clock()
-        event = Event(event_id, kind, item.number, items.encode(item), item.at, now, item.command_id)
+        event = Event(event_id, kind, item.number, items.encode(item), item.at, now, item.command_id, trace=trace)
         await self._log.append([(INBOUND, event)])
 
 

@@ -90,6 +90,13 @@ class Settings(BaseModel):
         [],
         description="hosts of your own network, name or name:port, that a relay may reach and by http, comma-separated",
     )
+    opt_out_words: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        [], description="what a customer may write to get no more marketing, comma-separated, such as STOP,BAJA"
+    )
+    opt_in_words: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        [], description="what a customer may write to get marketing, comma-separated, such as ALTA"
+    )
+    opt_in_required: bool = Field(False, description="1: marketing goes only to people who are known to want it")
     timeline_raw: bool = Field(False, description="1: message.added carries the raw webhook item")
 
 

@@ -26,7 +26,7 @@ class Recording(httpx.AsyncHTTPTransport):
 
     async def handle_async_request(self, request):
         body = orjson.loads(request.content)
-        self.posted[body.get("to") or body["recipient"]] = request.content
+        self.posted[body.get("to") or body.get("recipient") or body["message_id"]] = request.content
         return await super().handle_async_request(request)
 
 
@@ -85,6 +85,23 @@ async def test_a_user_id_is_put_into_recipient(door):
     assert "to" not in body
 
 
+@pytest.mark.parametrize("more", [{}, {"typing_indicator": {"type": "text"}}, {"to": "34600111222"}])
+async def test_a_read_receipt_goes_as_it_is_and_leaves_nothing_on_the_timeline(door, more):
+    wamid = await door.customer("Hola?")
+    await door.data("timeline", "message.added", wamid)
+    body = {"status": "read", "message_id": wamid, **more}
+    answer = await post(door, {"number": NUMBER, **body})
+    assert answer.status_code == 202, answer.text
+    outcome = await door.outcome(answer.json()["command_id"])
+    assert (outcome["state"], outcome["message_id"]) == ("accepted", None)
+    body.pop("to", None)
+    assert orjson.loads(door.graph.posted[wamid]) == {"messaging_product": "whatsapp", **body}
+    for topic in ("inbound", "timeline"):
+        told = [(kind, data.get("command_id")) for kind, _, data in await door.events(topic)]
+        left = [kind for kind, command_id in told if command_id == answer.json()["command_id"]]
+        assert left == (["send.answered"] if topic == "inbound" else [])
+
+
 async def test_a_whole_request_as_it_was_written_for_meta_is_taken(door):
     body = {"messaging_product": "whatsapp", "recipient_type": "individual", "to": "34600777888", **template()}
     answer = await post(door, {"number": NUMBER, **body})
@@ -117,6 +134,8 @@ async def test_a_broken_body_is_refused_by_name_and_nothing_is_written(door, kin
         ({"to": "Ada"}, "to must be a phone number of 5 to 15 digits or a user id like US.13491208655302741918."),
         ({"fallback": {"type": "text", "text": {"body": "x"}}}, "fallback.type must be template."),
         ({"fallback": template(name="")}, "fallback.template.name must not be empty."),
+        ({"status": "read"}, "message_id is missing."),
+        ({"to": "", "status": None}, "status must be read."),
     ],
 )
 async def test_what_stands_around_a_body_is_checked_too(door, more, title):

@@ -223,11 +223,11 @@ def test_one_that_was_ours_takes_the_others_back(line):
 def test_a_text_is_kept_as_a_digest_and_forgotten_after_a_month(line):
     for n in range(3):
         away(line, OTHERS[n], f"wamid.{n}")
-    kept = [key for key in line.states[MESSAGES] if key.startswith("t/")]
+    kept = [key for key in line.states[MESSAGES] if key.startswith("g/")]
     assert len(kept) == 1
     assert AWAY not in kept[0]
     line.later(SAYING_KEEP_S + 1)
-    assert not [key for key in line.states[MESSAGES] if key.startswith("t/")]
+    assert not [key for key in line.states[MESSAGES] if key.startswith("g/")]
 
 
 # --- the pure part
