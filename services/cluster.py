@@ -2,9 +2,6 @@
 
 import asyncio
 import logging
-import os
-import secrets
-import socket
 from contextlib import AsyncExitStack
 
 from echo_sync.conversations import Conversations
@@ -14,9 +11,10 @@ from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES
 from sender.delivery import Delivery
 from services import kafka_topics
 from services.edition import Edition, Holds, Work
-from services.kafka_client import Kafka, Writer, kafka_of
+from services.kafka_client import Kafka, kafka_of
 from services.log_kafka import KafkaLog
 from services.outbox import Outbox
+from services.owner import own_name
 from services.postgres import Postgres
 from services.settings import Settings, SettingsError
 from services.store_postgres import PostgresStore
@@ -44,10 +42,9 @@ async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
         raise SettingsError(f"The cluster cannot be used: {problem}.") from None
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     store = PostgresStore(database, settings.partitions)
-    writer = Writer(kafka)
-    stack.push_async_callback(writer.close)
-    owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(3)}"
-    publishing = _Publishing(store, kafka, writer, log)
+    publishing = _Publishing(store, kafka, log)
+    stack.push_async_callback(publishing.outbox.close)
+    owner = own_name(settings.data_dir, stack)
     return Edition("cluster", log, store, owner, LEASE_TTL_S, None, publishing.around, publishing.outbox.unpublished)
 
 
@@ -70,9 +67,9 @@ def _nobody_yet(lease: Lease, for_s: float) -> bool:
 class _Publishing:
     """Puts an outbox beside the work of every shard."""
 
-    def __init__(self, store: PostgresStore, kafka: Kafka, writer: Writer, log: KafkaLog) -> None:
+    def __init__(self, store: PostgresStore, kafka: Kafka, log: KafkaLog) -> None:
         self._holds: Holds = _nobody_yet
-        self.outbox = Outbox(store, kafka, writer, log, self._held)
+        self.outbox = Outbox(store, kafka, log, self._held)
         store.told = self.outbox.told
 
     def _held(self, lease: Lease, for_s: float) -> bool:
