@@ -14,7 +14,7 @@ from services.kafka_client import CONFIRM_S, Kafka
 from services.kafka_reader import GapDetected
 from services.log_kafka import KafkaLog
 from tests.cluster.rig import SOON_S, Cluster, everything
-from tests.kafka.broker import NotToBeHad, libraries
+from tests.kafka.broker import jars
 from tests.kafka.cluster import KafkaCluster
 
 pytestmark = pytest.mark.kafka
@@ -145,10 +145,7 @@ async def test_conversations_are_compacted_and_the_rest_is_kept_by_age(cluster):
 
 @pytest.fixture
 def broker(tmp_path):
-    try:
-        cluster = KafkaCluster(libraries(), tmp_path / "kafka")
-    except NotToBeHad as problem:
-        pytest.skip(f"a broker that may be killed is started from Maven's jars: {problem}")
+    cluster = KafkaCluster(jars(), tmp_path / "kafka")
     cluster.start()
     yield cluster
     cluster.stop()
