@@ -43,7 +43,7 @@ class ClusterBooks:
             found = await everything(self.log, topic.name)
             self._records[topic.name] = self._once(topic.name, found) if topic.sequenced else found
         self._key = await PostgresStore(self._database, self._partitions).installation_key()
-        self._commands = await self._all_commands()
+        self._commands = await self.all_commands()
 
     def _once(self, topic, records):
         seen, kept = {}, []
@@ -71,7 +71,8 @@ class ClusterBooks:
         """Every command there is, by id."""
         return self._commands
 
-    async def _all_commands(self):
+    async def all_commands(self):
+        """Every command that stands in the store now, by id."""
         first = await self._database.one("SELECT number FROM processors WHERE processor = $1", DELIVERY) * SHARDS_MAX
         asked = "SELECT value FROM states WHERE slot >= $1 AND slot < $2 AND key >= 'k/' AND key < 'k0'"
         rows = await self._database.rows(asked, first, first + SHARDS_MAX)
@@ -79,7 +80,7 @@ class ClusterBooks:
         return {command.command_id: command for command in found}
 
     async def unsettled(self):
-        return [command for command in (await self._all_commands()).values() if command.state not in FINAL]
+        return [command for command in (await self.all_commands()).values() if command.state not in FINAL]
 
     async def behind(self):
         """Records that a processor has not read yet, and events that are not published yet."""
