@@ -1,7 +1,6 @@
 """The cluster edition: Kafka as the log, Postgres as the store, an outbox between them, leases of seconds."""
 
 import asyncio
-import logging
 from contextlib import AsyncExitStack
 
 from echo_sync.conversations import Conversations
@@ -29,7 +28,6 @@ FLUSH_S = 1.0
 async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
     """Connect to both and check the topics. Raises SettingsError with what is wrong and what to do."""
     kafka = kafka_of(settings)
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells each retry twenty times a second; we tell once
     try:
         await _check_topics(kafka, settings.partitions)
         database = Postgres(settings.database_url.get_secret_value() if settings.database_url else "")

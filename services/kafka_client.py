@@ -6,6 +6,7 @@ await here has a deadline of ours, and a client that does not answer is taken ap
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 import struct
@@ -23,7 +24,7 @@ from aiokafka.protocol.produce import ProduceRequest
 
 from schemas import topics
 from schemas.ports import LogUnavailable
-from services.settings import Settings
+from services.settings import Settings, SettingsError
 
 CONFIRM_S = 3.0
 """What Kafka gets to confirm a record (reliability 2.2)."""
@@ -83,7 +84,8 @@ class Kafka:
 
 
 def kafka_of(settings: Settings) -> Kafka:
-    """The connection that the settings describe. Reads certificates; connects to nothing."""
+    """The connection that the settings describe. Connects to nothing. Raises SettingsError for certificates."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells each retry twenty times a second; we tell once
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka_bootstrap_servers,
         "security_protocol": settings.kafka_security_protocol,
@@ -102,15 +104,22 @@ def kafka_of(settings: Settings) -> Kafka:
 
 
 def _ssl_context(settings: Settings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
+    except OSError as problem:
+        raise _unusable("COEXIST_KAFKA_SSL_CAFILE", problem) from None
     if settings.kafka_ssl_certfile:
-        password = settings.kafka_ssl_password
-        context.load_cert_chain(
-            settings.kafka_ssl_certfile,
-            settings.kafka_ssl_keyfile or None,
-            password.get_secret_value() if password else None,
-        )
+        password = settings.kafka_ssl_password.get_secret_value() if settings.kafka_ssl_password else ""
+        try:
+            context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile or None, lambda: password)
+        except OSError as problem:
+            names = "COEXIST_KAFKA_SSL_CERTFILE, COEXIST_KAFKA_SSL_KEYFILE or COEXIST_KAFKA_SSL_PASSWORD"
+            raise _unusable(names, problem) from None
     return context
+
+
+def _unusable(names: str, problem: OSError) -> SettingsError:
+    return SettingsError(f"{names} cannot be used: {problem.strerror or problem}.")
 
 
 class Writer:

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError, for_code
 from schemas.ports import LogUnavailable
 from schemas.topics import RECORD_BYTES_MAX, TOPICS, Topic
 from services.kafka_client import Kafka, bounded
+from services.kafka_refusal import refusal
 
 REPLICAS = 3
 """Where there are as many brokers: two must have a record before it is acknowledged, and one may be away."""
@@ -136,7 +137,9 @@ async def _asked(kafka: Kafka, work: Callable[[AIOKafkaAdminClient], Awaitable[l
                 connected = True
                 return await work(admin)
         except (KafkaError, OSError, TimeoutError) as problem:
-            if not connected or monotonic() > deadline:
+            if not connected:
+                raise LogUnavailable(await refusal(kafka)) from None
+            if monotonic() > deadline:
                 raise LogUnavailable(f"Kafka did not answer: {type(problem).__name__}") from None
         finally:
             await bounded(admin.close(), CLOSE_S)

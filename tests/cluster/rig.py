@@ -68,6 +68,15 @@ async def until(check, deadline_s=SOON_S):
             await asyncio.sleep(0.1)
 
 
+async def drained(reader, count):
+    """The next `count` records of a reader, at least."""
+    found = []
+    async with asyncio.timeout(SOON_S):
+        while len(found) < count:
+            found.extend(await reader.poll(100, 1.0))
+    return found
+
+
 async def everything(log, topic):
     """Every record of a topic, partition by partition."""
     found = []

@@ -13,7 +13,7 @@ from services import kafka_topics
 from services.kafka_client import CONFIRM_S, Kafka
 from services.kafka_reader import GapDetected
 from services.log_kafka import KafkaLog
-from tests.cluster.rig import SOON_S, Cluster, everything
+from tests.cluster.rig import SOON_S, Cluster, drained, everything
 from tests.kafka.broker import jars
 from tests.kafka.cluster import KafkaCluster
 
@@ -39,14 +39,6 @@ async def log(cluster):
 
 def made(name, number=ONE, kind="send.requested"):
     return Event(name, kind, number, b"{}", 1_790_000_000.0, 1_790_000_000.0, name)
-
-
-async def drained(reader, count):
-    found = []
-    async with asyncio.timeout(SOON_S):
-        while len(found) < count:
-            found.extend(await reader.poll(100, 1.0))
-    return found
 
 
 async def produce(cluster, topic, partition, *records):

@@ -76,7 +76,7 @@ async def the_leader_is_killed(brokers, cluster, fleet):
     node = await leader(cluster)
     brokers.kill(node)
     await asyncio.sleep(DOWN_S)
-    await asyncio.to_thread(brokers.start, node)
+    brokers.start(node)
 
 
 async def a_broker_is_frozen_for_a_minute(brokers, cluster, fleet):
@@ -99,7 +99,7 @@ async def a_broker_is_cut_off_from_everybody(brokers, cluster, fleet):
 
 async def every_broker_is_restarted_in_turn(brokers, cluster, fleet):
     for node in brokers.ports:
-        await asyncio.to_thread(brokers.restart, node)
+        brokers.restart(node)
         await in_sync(cluster)
 
 

@@ -53,7 +53,7 @@ JVM = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-X
 
 
 def die_with_parent() -> None:
-    """In a child before it begins: let Linux kill it when whoever started it is gone, however that ended."""
+    """In a child before it begins: let Linux kill it when the thread that started it is gone, however that ended."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
