@@ -42,7 +42,7 @@ class ClusterBooks:
         for topic in TOPICS.values():
             found = await everything(self.log, topic.name)
             self._records[topic.name] = self._once(topic.name, found) if topic.sequenced else found
-        self._key = await PostgresStore(self._database, self._partitions).installation_key()
+        self._key = await self.installation_key()
         self._commands = await self.all_commands()
 
     def _once(self, topic, records):
@@ -60,6 +60,9 @@ class ClusterBooks:
                 kept.append(record)
         self.repeats[topic] = len(records) - len(kept)
         return kept
+
+    async def installation_key(self):
+        return await PostgresStore(self._database, self._partitions).installation_key()
 
     def records(self, topic):
         return self._records[topic]
