@@ -1,6 +1,7 @@
 """The one place that speaks to Graph: build a request, post it, say what the answer means."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,10 @@ def body(to: Contact, message: dict[str, Any], token: str) -> bytes:
     return orjson.dumps(envelope | {"type": "text"} | message | {"biz_opaque_callback_data": token})
 
 
+class _StaysError(Exception):
+    """A request must not leave; the message is the reason."""
+
+
 class Graph:
     """The Graph API over one httpx client. `base_url` without a trailing slash, `version` such as v26.0."""
 
@@ -51,12 +56,34 @@ class Graph:
         self._client = client
         self._root = f"{base_url}/{version}"
 
-    async def send(self, number: str, access_token: str, content: bytes, *, read: bool = False) -> Answer:
-        """Post one message or read receipt once. Never raises for what the network does: that is an `Answer`, too."""
+    async def send(
+        self,
+        number: str,
+        access_token: str,
+        content: bytes,
+        may_leave: Callable[[], str] = lambda: "",
+        *,
+        read: bool = False,
+    ) -> Answer:
+        """Post one message or read receipt once. Never raises for what the network does: that is an `Answer`, too.
+
+        `may_leave` is asked once the connection is there and before the first byte is written; the reason that it
+        gives, if any, is why the request does not leave.
+        """
+
+        async def last_look(step: str, _: object) -> None:
+            if step.endswith("send_request_headers.started") and (reason := may_leave()):
+                raise _StaysError(reason)
+
         headers = {"Authorization": f"Bearer {access_token}", "Content-Type": "application/json"}
+        url = f"{self._root}/{number}/messages"
         try:
             async with asyncio.timeout(CONNECT_S + ANSWER_S):
-                response = await self._client.post(f"{self._root}/{number}/messages", content=content, headers=headers)
+                response = await self._client.post(
+                    url, content=content, headers=headers, extensions={"trace": last_look}
+                )
+        except _StaysError as stays:
+            return Answer("not_sent", reason=str(stays))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol):
             return Answer("not_sent", reason="unreachable")
         except (httpx.HTTPError, TimeoutError):

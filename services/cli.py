@@ -313,6 +313,7 @@ def create_topics() -> None:
         raise Failure("COEXIST_KAFKA_BOOTSTRAP_SERVERS is not set; the embedded log needs no topics.", USAGE)
     from services import kafka_topics  # noqa: PLC0415
     from services.kafka_client import kafka_of  # noqa: PLC0415
+    from services.settings import SettingsError  # noqa: PLC0415
 
     async def work() -> tuple[list[str], list[str]]:
         kafka = kafka_of(settings)
@@ -321,6 +322,8 @@ def create_topics() -> None:
 
     try:
         made, wrong = asyncio.run(work())
+    except SettingsError as problem:
+        raise Failure(str(problem), USAGE) from None
     except LogUnavailable as problem:
         raise Failure(f"{problem}.", UNREACHABLE) from None
     for name in made:

@@ -1,10 +1,6 @@
 """The cluster edition: Kafka as the log, Postgres as the store, an outbox between them, leases of seconds."""
 
 import asyncio
-import logging
-import os
-import secrets
-import socket
 from contextlib import AsyncExitStack
 
 from echo_sync.conversations import Conversations
@@ -14,9 +10,10 @@ from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES
 from sender.delivery import Delivery
 from services import kafka_topics
 from services.edition import Edition, Holds, Work
-from services.kafka_client import Kafka, Writer, kafka_of
+from services.kafka_client import Kafka, kafka_of
 from services.log_kafka import KafkaLog
 from services.outbox import Outbox
+from services.owner import own_name
 from services.postgres import Postgres
 from services.settings import Settings, SettingsError
 from services.store_postgres import PostgresStore
@@ -31,7 +28,6 @@ FLUSH_S = 1.0
 async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
     """Connect to both and check the topics. Raises SettingsError with what is wrong and what to do."""
     kafka = kafka_of(settings)
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells each retry twenty times a second; we tell once
     try:
         await _check_topics(kafka, settings.partitions)
         database = Postgres(settings.database_url.get_secret_value() if settings.database_url else "")
@@ -44,10 +40,9 @@ async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
         raise SettingsError(f"The cluster cannot be used: {problem}.") from None
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     store = PostgresStore(database, settings.partitions)
-    writer = Writer(kafka)
-    stack.push_async_callback(writer.close)
-    owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(3)}"
-    publishing = _Publishing(store, kafka, writer, log)
+    publishing = _Publishing(store, kafka, log)
+    stack.push_async_callback(publishing.outbox.close)
+    owner = own_name(settings.data_dir, stack)
     return Edition("cluster", log, store, owner, LEASE_TTL_S, None, publishing.around, publishing.outbox.unpublished)
 
 
@@ -70,9 +65,9 @@ def _nobody_yet(lease: Lease, for_s: float) -> bool:
 class _Publishing:
     """Puts an outbox beside the work of every shard."""
 
-    def __init__(self, store: PostgresStore, kafka: Kafka, writer: Writer, log: KafkaLog) -> None:
+    def __init__(self, store: PostgresStore, kafka: Kafka, log: KafkaLog) -> None:
         self._holds: Holds = _nobody_yet
-        self.outbox = Outbox(store, kafka, writer, log, self._held)
+        self.outbox = Outbox(store, kafka, log, self._held)
         store.told = self.outbox.told
 
     def _held(self, lease: Lease, for_s: float) -> bool:

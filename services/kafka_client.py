@@ -5,7 +5,11 @@ await here has a deadline of ours, and a client that does not answer is taken ap
 """
 
 import asyncio
+import contextlib
+import logging
+import socket
 import ssl
+import struct
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,10 +20,11 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.produce import ProduceRequest
 
 from schemas import topics
 from schemas.ports import LogUnavailable
-from services.settings import Settings
+from services.settings import Settings, SettingsError
 
 CONFIRM_S = 3.0
 """What Kafka gets to confirm a record (reliability 2.2)."""
@@ -36,6 +41,8 @@ PRODUCE_BATCH_BYTES_MAX = 256 * 1024
 UNCONFIRMED_BYTES_MAX = 64 * 1024 * 1024
 """What may wait for confirmation in one producer; beyond it, appends are refused at once."""
 RECORD_OVERHEAD_BYTES = 256
+LINGER_NOT = struct.pack("ii", 1, 0)
+"""For a socket: what was not sent when it is closed, or its process dies, is thrown away, not tried for minutes."""
 
 log = structlog.get_logger()
 Headers = Sequence[tuple[str, bytes]]
@@ -77,7 +84,8 @@ class Kafka:
 
 
 def kafka_of(settings: Settings) -> Kafka:
-    """The connection that the settings describe. Reads certificates; connects to nothing."""
+    """The connection that the settings describe. Connects to nothing. Raises SettingsError for certificates."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells each retry twenty times a second; we tell once
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka_bootstrap_servers,
         "security_protocol": settings.kafka_security_protocol,
@@ -96,25 +104,35 @@ def kafka_of(settings: Settings) -> Kafka:
 
 
 def _ssl_context(settings: Settings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
+    except OSError as problem:
+        raise _unusable("COEXIST_KAFKA_SSL_CAFILE", problem) from None
     if settings.kafka_ssl_certfile:
-        password = settings.kafka_ssl_password
-        context.load_cert_chain(
-            settings.kafka_ssl_certfile,
-            settings.kafka_ssl_keyfile or None,
-            password.get_secret_value() if password else None,
-        )
+        password = settings.kafka_ssl_password.get_secret_value() if settings.kafka_ssl_password else ""
+        try:
+            context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile or None, lambda: password)
+        except OSError as problem:
+            names = "COEXIST_KAFKA_SSL_CERTFILE, COEXIST_KAFKA_SSL_KEYFILE or COEXIST_KAFKA_SSL_PASSWORD"
+            raise _unusable(names, problem) from None
     return context
+
+
+def _unusable(names: str, problem: OSError) -> SettingsError:
+    return SettingsError(f"{names} cannot be used: {problem.strerror or problem}.")
 
 
 class Writer:
     """An idempotent producer with `acks=all` that is replaced when it breaks. Safe to share between tasks.
 
     What is handed to it and not confirmed in time may still become durable: its callers know their own repeats.
+    `may_write` is asked at the last moment, when a request is about to be written to its socket: where it says no, the
+    request does not leave and the producer breaks. A process that was frozen finds out there that its time is over.
     """
 
-    def __init__(self, kafka: Kafka) -> None:
+    def __init__(self, kafka: Kafka, may_write: Callable[[], bool] = lambda: True) -> None:
         self._kafka = kafka
+        self._may_write = may_write
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
         self._unconfirmed: dict[asyncio.Future[Any], tuple[float, int]] = {}
@@ -204,6 +222,7 @@ class Writer:
             max_batch_size=PRODUCE_BATCH_BYTES_MAX,
             max_request_size=topics.RECORD_BYTES_MAX,
         )
+        _guard(producer, self._may_write)
         try:
             async with asyncio.timeout(CONNECT_S):
                 await producer.start()
@@ -270,9 +289,40 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
         raise LogUnavailable("Kafka did not confirm in time") from None
 
 
+def _guard(producer: AIOKafkaProducer, may_write: Callable[[], bool]) -> None:
+    """Ask `may_write` once a connection is there and before a produce request is written to it."""
+    client = producer.client
+    plain_send = client.send
+
+    async def send(node: Any, request: Any, **group: Any) -> Any:
+        if isinstance(request, ProduceRequest):
+            await client.ready(node, **group)
+            _throw_away_at_close(client)
+            if not may_write():
+                raise KafkaError("held back: what it carries may be another owner's by now")
+        return await plain_send(node, request, **group)
+
+    client.send = send
+
+
+def _throw_away_at_close(client: Any) -> None:
+    """Let the kernel forget unsent bytes with the socket: a batch that comes minutes later would be a zombie's."""
+    for transport in _transports(client):
+        if (connection := transport.get_extra_info("socket")) is not None:
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
+
+
+def _transports(client: Any) -> list[asyncio.Transport]:
+    writers = [connection._writer for connection in client._conns.values()]  # noqa: SLF001 - it has no way of its own
+    return [writer.transport for writer in writers if writer is not None]
+
+
 async def dismantle_producer(producer: AIOKafkaProducer) -> None:
     """Make sure that the producer sends nothing more, and close its sockets. Never raises, never hangs."""
     producer._closed = True  # noqa: SLF001 - its own stop() waits for a dead broker without end
+    for transport in _transports(producer.client):
+        transport.abort()
     sender = producer._sender.sender_task  # noqa: SLF001
     if sender is not None:
         sender.cancel()

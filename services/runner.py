@@ -221,7 +221,7 @@ class _Loop:
         self._lease = lease
         self._wake: float | None = None
         self._evidence: tuple[float, int] | None = None
-        self._passed: dict[str, int] = {}
+        self._stored = dict(reader.positions())
         self._batches_passed = 0
         self._limit = BATCH_RECORDS_MAX
 
@@ -233,13 +233,12 @@ class _Loop:
                 began = monotonic()
                 await self._batch(records)
                 await self._give_way(records, began)
-            elif self._passed:
+            elif self._passed():
                 await self._commit(())
             await self._timers()
 
     async def _batch(self, records: Sequence[Record]) -> None:
         await self._runner.decide_batch(self._shard, records)
-        self._passed.update({record.topic: record.offset + 1 for record in records})
         self._batches_passed += 1
         if self._shard.is_clean() and self._batches_passed < BATCHES_PASSED_MAX:
             self._shard.settle()
@@ -259,8 +258,15 @@ class _Loop:
             await asyncio.sleep(now - began)
 
     async def _commit(self, records: Sequence[Record]) -> None:
-        positions, self._passed, self._batches_passed = self._passed, {}, 0
+        positions, self._batches_passed = self._passed(), 0
         self._note(await self._runner.commit(self._shard, records, self._lease, positions))
+        self._stored |= positions
+
+    def _passed(self) -> dict[str, int]:
+        """How far the shard has read and not said so; the reader may have passed records that it handed to nobody."""
+        return {
+            topic: position for topic, position in self._reader.positions().items() if position != self._stored[topic]
+        }
 
     async def _timers(self) -> None:
         """A timer due at t fires once `inbound` was read up to an end that was fetched after t."""

@@ -7,6 +7,7 @@ socket opens. Whatever comes of it goes to `inbound` as `send.answered`, which d
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -64,7 +65,7 @@ class Sending:
         answer = announced or await self._withheld(call, lease)
         if answer is None:
             started = self._clock()
-            answer = await self._post(call)
+            answer = await self._post(call, lease)
             self._observe(answer.outcome, self._clock() - started)
         await self._tell(call, answer)
 
@@ -109,12 +110,19 @@ class Sending:
                     kind = FOREIGN_TYPES[key.partition("|")[2][0]]
                     known[key] = await load_foreign(self._store, lease.shard, key, kind)
 
-    async def _post(self, call: Send) -> Answer:
+    async def _post(self, call: Send, lease: Lease) -> Answer:
         token = self._token_of(call.number)
         if token is None:
             return Answer("rejected", reason="no_token")
         content = body(call.to, orjson.loads(call.message), call.token)
-        return await self._graph.send(call.number, token, content, read=call.kind == READ)
+        read = call.kind == READ
+        return await self._graph.send(call.number, token, content, partial(self._too_late, call, lease), read=read)
+
+    def _too_late(self, call: Send, lease: Lease) -> str:
+        """Asked with the connection open, as the first byte is about to leave: connecting takes time, a freeze more."""
+        if self._clock() - call.opened_at > STALE_S + CONNECT_S:
+            return "stale"
+        return "" if self._holds(lease, 0) else "lease_ends"
 
     async def _tell(self, call: Send, answer: Answer) -> None:
         """Append what came of it, until it is durable: nobody else knows."""

@@ -13,8 +13,8 @@ from services import kafka_topics
 from services.kafka_client import CONFIRM_S, Kafka
 from services.kafka_reader import GapDetected
 from services.log_kafka import KafkaLog
-from tests.cluster.rig import SOON_S, Cluster, everything
-from tests.kafka.broker import NotToBeHad, libraries
+from tests.cluster.rig import SOON_S, Cluster, drained, everything
+from tests.kafka.broker import jars
 from tests.kafka.cluster import KafkaCluster
 
 pytestmark = pytest.mark.kafka
@@ -39,14 +39,6 @@ async def log(cluster):
 
 def made(name, number=ONE, kind="send.requested"):
     return Event(name, kind, number, b"{}", 1_790_000_000.0, 1_790_000_000.0, name)
-
-
-async def drained(reader, count):
-    found = []
-    async with asyncio.timeout(SOON_S):
-        while len(found) < count:
-            found.extend(await reader.poll(100, 1.0))
-    return found
 
 
 async def produce(cluster, topic, partition, *records):
@@ -145,10 +137,7 @@ async def test_conversations_are_compacted_and_the_rest_is_kept_by_age(cluster):
 
 @pytest.fixture
 def broker(tmp_path):
-    try:
-        cluster = KafkaCluster(libraries(), tmp_path / "kafka")
-    except NotToBeHad as problem:
-        pytest.skip(f"a broker that may be killed is started from Maven's jars: {problem}")
+    cluster = KafkaCluster(jars(), tmp_path / "kafka")
     cluster.start()
     yield cluster
     cluster.stop()
