@@ -128,14 +128,15 @@ def _outbound(state: Conversation, told: Told, at: float, pause_s: float) -> Non
     state.last_outbound_at = max(state.last_outbound_at, at)
     if told.possibly_automatic:
         return
-    _answer(state, [(at, told.message_id)])
+    is_bot = told.origin == "api" and told.author != AGENT
+    _answer(state, [(at, told.message_id, is_bot)])
     if told.historical:
         return
     if told.origin == "business_app":
         _claim(state, Claim(at=at, id=told.message_id, who=PERSON_APP, until=at + pause_s))
     elif told.origin == "api":
         _send(state, [(at, told.message_id)])
-        if told.author == "agent":
+        if told.author == AGENT:
             _claim(state, Claim(at=at, id=told.message_id, who=AGENT, until=at + pause_s))
 
 
@@ -144,7 +145,7 @@ def _send(state: Conversation, sends: list[tuple[float, str]]) -> None:
     state.ours = sorted({*state.ours, *sends})[:OURS_MAX]
 
 
-def _answer(state: Conversation, answers: list[tuple[float, str]]) -> None:
+def _answer(state: Conversation, answers: list[tuple[float, str, bool]]) -> None:
     """Keep the newest answers: they make what came before them read, and a greeting is none."""
     state.answers = sorted({*state.answers, *answers})[-ANSWERS_MAX:]
 
@@ -257,7 +258,8 @@ def _tell(decision: Decision, state: Conversation, now: float, event: Event | No
     """Keep the state, set its timer, and publish it when it looks different from what was told."""
     claim = claim_now(state, now)
     state.wake_at = claim.until if claim is not None else None
-    state.newest_at, state.newest_id = max([_last_inbound(state), *state.answers])
+    by_people = [(at, message_id) for at, message_id, is_bot in state.answers if not is_bot]
+    state.newest_at, state.newest_id = max([_last_inbound(state), *by_people])
     state.line, state.place = state.number, -max(state.last_inbound_at, state.last_outbound_at)
     view = _view(state, now)
     told = orjson.dumps(view)

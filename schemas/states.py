@@ -108,7 +108,8 @@ class Conversation(State):
     """The state of one conversation. Owner: echo_sync.conversations.
 
     Every field is a maximum, a set or a last-writer-wins over event time, so that any order of the same facts leads
-    to the same state; who owns it now follows from the claims and the clock.
+    to the same state; who owns it now follows from the claims and the clock. `newest_…`: the last that a customer or a
+    person of the business wrote. `answers`: when, which message, and whether a bot sent it.
     """
 
     number: str = ""
@@ -131,7 +132,7 @@ class Conversation(State):
     merged_into: str = ""
     told: bytes = b""
     last_inbound_id: str = ""
-    answers: list[tuple[float, str]] = []
+    answers: list[tuple[float, str, bool]] = []
 
 
 def alias_key(number: str, identity: str) -> str:
