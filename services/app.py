@@ -23,6 +23,7 @@ from schemas.ports import Event, EventLog, Lease, Processor, State
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number
 from sender import graph
 from sender.delivery import Delivery
+from services.confirming import Confirming
 from services.dead_letters import VERSION
 from services.edge import Edge
 from services.edition import open_edition
@@ -100,7 +101,7 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
         messages = Messages(
             key, timeline_raw=app.settings.timeline_raw, registration=app.settings.registration, signs=signs
         )
-        _start(app, stack, messages, None)
+        _start(app, stack, messages, _confirming(app, stack, transport))
         _start(app, stack, Conversations(app.settings.pause_minutes * 60), None)
     if "sender" in app.roles:
         client = graph.client(transport)
@@ -117,6 +118,13 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
         _start(app, stack, Delivery(key), sending)
     if "media" in app.roles:
         _start_media(app, stack, transport)
+
+
+def _confirming(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> Confirming:
+    client = graph.client(transport)
+    stack.push_async_callback(client.aclose)
+    root = f"{app.settings.meta_graph_url.rstrip('/')}/{app.settings.meta_graph_version}"
+    return Confirming(app.log, client, root, _token_of(app.settings), app.clock)
 
 
 def _signs(settings: Settings) -> Signs:
