@@ -33,7 +33,11 @@ def sending(log, now, posts):
     class Graph:
         send = staticmethod(post)
 
-    return Sending(log, None, Graph(), lambda _: "token", lambda *_: True, lambda: now, lambda *_: None)
+    class Tokens:
+        async def of(self, _number):
+            return "token"
+
+    return Sending(log, None, Graph(), Tokens(), lambda *_: True, lambda: now, lambda *_: None)
 
 
 def call():
