@@ -113,6 +113,7 @@ ECHO = (
         "reqps",
     ),
     Panel("Takeovers", {"{{by}}": _rate("coexist_takeovers_total", "by")}, "reqps"),
+    Panel("Texts that seem automatic", {"{{sign}}": _rate("coexist_automatic_texts_total", "sign")}, "reqps"),
     Panel(
         "Answer to Meta",
         {
@@ -131,6 +132,10 @@ SENDER = (
     Panel("In line or under way", {"commands": f"sum(coexist_sends_queue_depth{{{JOB}}})"}),
     Panel("Outcomes", {"{{outcome}}": f"coexist:sends:rate5m{{{JOB}}}"}, "reqps"),
     Panel("Statuses", {"{{status}}": _rate("coexist_statuses_total", "status")}, "reqps"),
+    Panel(
+        "Priced messages", {"{{category}} {{type}}": _rate("coexist_priced_messages_total", "category, type")}, "reqps"
+    ),
+    Panel("Charged for", {"{{country}}": _rate("coexist_billable_messages_total", "country")}, "reqps"),
     Panel(
         "Graph request p99",
         {"{{outcome}}": _quantile(0.99, "coexist_graph_request_seconds", "outcome")},

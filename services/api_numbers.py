@@ -20,9 +20,12 @@ from schemas.topics import INBOUND, partition_of
 from services.api_sends import FAR, write
 from services.running import App
 from services.shard import decode_state
+from services.token_desk import drop_token, keep_token, whose_token
 
 NUMBERS_MAX = 10_000
 NUMBER_CHARS_MAX = 64
+TOKEN_SET = "TOKEN_SET"  # noqa: S105 - the name of an event
+"""What is said once a number has another token: what held it because of the old one ends."""
 
 Added = Annotated[dict[str, Any], Body()]
 Asked = Annotated[dict[str, Any] | None, Body()]
@@ -42,18 +45,47 @@ def add(api: FastAPI, app: App) -> None:
         state = await known(app, number)
         history: Import | None = await _load(app, number, import_key(number), Import)
         return JSONResponse(
-            view(state, app.clock()) | {"history": imports.view(history or Import()), "changed_at": _at(state)}
+            view(state, app.clock())
+            | {"history": imports.view(history or Import()), "changed_at": _at(state)}
+            | {"token": await whose_token(app, number)}
         )
 
     @api.post("/v1/numbers", status_code=202)
     async def add_number(body: Added) -> JSONResponse:
-        """Register a number before its first webhook: `{number, waba?, business_phone?}`."""
+        """Register a number before its first webhook: `{number, waba?, business_phone?, token?}`."""
         number, waba, phone = (body.get(name, "") for name in ("number", "waba", "business_phone"))
         if not all(isinstance(text, str) for text in (number, waba, phone)) or not _is_id(number):
             raise HTTPException(422, {"title": "number is missing", "fix": "Give Meta's phone number id as `number`."})
+        if body.get("token") is not None:
+            await keep_token(app, number, body["token"])
         await say(app, Item(number=number, waba=waba, business_phone=phone, event="REGISTERED"))
+        if body.get("token") is not None:
+            await say(app, Item(number=number, event=TOKEN_SET))
         return JSONResponse({"number": number}, 202)
 
+    _add_token(api, app)
+    _add_words(api, app)
+
+
+def _add_token(api: FastAPI, app: App) -> None:
+    @api.put("/v1/numbers/{number}/token", status_code=202)
+    async def set_token(number: str, body: Added) -> JSONResponse:
+        """Give a number an access token of its own, `{token}`; it is sealed, used from now on, and ends a refusal."""
+        await known(app, number)
+        await keep_token(app, number, body.get("token"))
+        await say(app, Item(number=number, event=TOKEN_SET))
+        return JSONResponse({"number": number, "token": "own"}, 202)
+
+    @api.delete("/v1/numbers/{number}/token", status_code=202)
+    async def unset_token(number: str) -> JSONResponse:
+        """Take a number's own access token away; the installation's is used instead, where there is one."""
+        await known(app, number)
+        await drop_token(app, number)
+        await say(app, Item(number=number, event=TOKEN_SET))
+        return JSONResponse({"number": number, "token": await whose_token(app, number)}, 202)
+
+
+def _add_words(api: FastAPI, app: App) -> None:
     @api.post("/v1/numbers/{number}/pause", status_code=202)
     async def pause(number: str) -> JSONResponse:
         """Hold all sends of a number until it is resumed."""

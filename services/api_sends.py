@@ -116,6 +116,10 @@ def add(api: FastAPI, app: App) -> None:
                 "number": state.number,
                 "state": state.state,
                 "attempt": state.attempt,
+                "kind": state.kind,
+                "template": state.template or None,
+                "body": "fallback" if state.fell_back else "message",
+                "origin": state.origin,
                 "message_id": state.message_id or None,
                 "story": [step | {"at": rfc3339(step["at"])} for step in story_of(state)],
             }

@@ -23,10 +23,11 @@ from schemas.ports import Event, EventLog, Lease, Processor, State
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number, Reach, Template
 from sender import graph
 from sender.delivery import Delivery
+from services.access_tokens import AccessTokens
 from services.confirming import Confirming
 from services.dead_letters import VERSION
 from services.edge import Edge
-from services.edition import open_edition
+from services.edition import Edition, open_edition
 from services.leases import LeaseKeeper
 from services.media import MediaWorker
 from services.media_address import resolver
@@ -39,6 +40,7 @@ from services.relay_courier import client as relay_client
 from services.relay_registry import Registry
 from services.runner import Perform, Runner
 from services.running import App, Clock, figures
+from services.sealing import Sealer, sealer_of
 from services.sending import Sending
 from services.settings import Settings, SettingsError, secrets
 
@@ -82,10 +84,11 @@ async def open_app(
     Raises SettingsError, PortInUse or FileInUse before anything has an effect.
     """
     async with AsyncExitStack() as stack:
-        secrets_given = secrets(settings) if "ingest" in roles else []
+        secrets_given, sealer = (secrets(settings) if "ingest" in roles else []), sealer_of(settings.encryption_keys)
         edition = await open_edition(settings, clock, stack, vfs)
         log_ = wrap_log(edition.log) if wrap_log else edition.log
-        app = App(settings, tuple(roles), edition, log_, edition.store, Metrics(settings.metrics_numbers), clock)
+        tokens, metrics = _tokens(settings, edition, sealer, clock), Metrics(settings.metrics_numbers)
+        app = App(settings, tuple(roles), edition, log_, edition.store, metrics, clock, tokens)
         if edition.file is not None:
             app.tasks.append(edition.file.start())
         key = await app.store.installation_key()
@@ -108,7 +111,7 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
             app.log,
             app.store,
             graph.Graph(client, app.settings.meta_graph_url.rstrip("/"), app.settings.meta_graph_version),
-            _token_of(app.settings),
+            app.tokens,
             lambda lease, for_s: app.keepers[DELIVERY].holds(lease, for_s),  # noqa: PLW0108 - made just below
             app.clock,
             lambda outcome, seconds: app.metrics.graph.labels(outcome).observe(seconds),
@@ -135,7 +138,7 @@ def _confirming(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTrans
     client = graph.client(transport)
     stack.push_async_callback(client.aclose)
     root = f"{app.settings.meta_graph_url.rstrip('/')}/{app.settings.meta_graph_version}"
-    return Confirming(app.log, client, root, _token_of(app.settings), app.clock)
+    return Confirming(app.log, client, root, app.tokens.of, app.clock)
 
 
 def _start_media(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> None:
@@ -144,8 +147,8 @@ def _start_media(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTran
     stack.push_async_callback(client.aclose)
     url, version = app.settings.meta_graph_url.rstrip("/"), app.settings.meta_graph_version
     fetcher = Fetcher(client, url, version, resolve=resolver())
-    token_of, kept = _token_of(app.settings), app.metrics.media_kept
-    app.media = MediaWorker(app.log, store, fetcher, client, f"{url}/{version}", token_of, app.clock, kept)
+    kept = app.metrics.media_kept
+    app.media = MediaWorker(app.log, store, fetcher, client, f"{url}/{version}", app.tokens.of, app.clock, kept)
     _start(app, stack, Fetching(VERSION), app.media)
     stack.push_async_callback(app.media.close)
 
@@ -173,9 +176,10 @@ def _start_relaying(app: App, stack: AsyncExitStack) -> None:
         stack.push_async_callback(_stop_processor, task)
 
 
-def _token_of(settings: Settings) -> Callable[[str], str | None]:
+def _tokens(settings: Settings, edition: Edition, sealer: Sealer, clock: Clock) -> AccessTokens:
     token = settings.meta_access_token
-    return lambda _: token.get_secret_value() if token is not None else None
+    default = token.get_secret_value() if token is not None else None
+    return AccessTokens(edition.store, sealer, default, edition.log.partitions, edition.owner, clock)
 
 
 def _start(app: App, stack: AsyncExitStack, processor: Processor, perform: Perform | None) -> None:

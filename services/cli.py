@@ -296,11 +296,16 @@ def show_number(number: str) -> None:
 @numbers.command("add")
 @click.argument("number")
 @click.option("--waba", default="", help="WhatsApp Business Account id.")
-def add_number(number: str, waba: str) -> None:
-    """Register a number before its first webhook."""
+@click.option("--token-file", type=click.File("r"), help="A file with the number's own access token; - for stdin.")
+def add_number(number: str, waba: str, token_file: Any) -> None:
+    """Register a number, or give it an access token of its own, which needs COEXIST_ENCRYPTION_KEYS."""
     from services.admin_client import AdminClient  # noqa: PLC0415
 
-    AdminClient(settings_or_exit()).call("POST", "/v1/numbers", {"number": number, "waba": waba})
+    client = AdminClient(settings_or_exit())
+    token = token_file.read().strip() if token_file is not None else ""
+    if token_file is not None and not token:
+        raise Failure("The token file is empty.", USAGE)
+    client.call("POST", "/v1/numbers", {"number": number, "waba": waba} | ({"token": token} if token else {}))
     click.echo(number)
 
 

@@ -67,7 +67,8 @@ def onboard(
             graph = _exchanged(settings, graph, code, save_token)
         if not graph.token:
             raise Failure("There is no token: give --code or --token-file, or set COEXIST_META_ACCESS_TOKEN.", USAGE)
-        done = Onboarding(admin, graph, waba, click.echo, only, history).run()
+        theirs = token_file is not None or save_token is not None
+        done = Onboarding(admin, graph, waba, click.echo, only, history, theirs).run()
     for number in done if history else ():
         for line in follow(admin, number, wait_s):
             click.echo(line)

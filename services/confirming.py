@@ -1,6 +1,6 @@
 """Asking Graph whether a number that was said to be back really is, before it sends again (Meta contract 5.10)."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import httpx
 import orjson
@@ -26,7 +26,7 @@ class Confirming:
         log_: EventLog,
         client: httpx.AsyncClient,
         graph_root: str,
-        token_of: Callable[[str], str | None],
+        token_of: Callable[[str], Awaitable[str | None]],
         clock: Callable[[], float],
     ) -> None:
         self._log = log_
@@ -53,7 +53,7 @@ class Confirming:
 
     async def _problem(self, number: str) -> str:
         """Why the number may not send yet; nothing when Graph says that it is in the app and on the Cloud API."""
-        token = self._token_of(number)
+        token = await self._token_of(number)
         if token is None:
             return "no token"
         try:

@@ -8,6 +8,7 @@ from schemas.ports import EventLog, Store
 from schemas.states import DELIVERY
 from schemas.topics import partition_of
 from sender.command import SLOT_PREFIX
+from services.access_tokens import AccessTokens
 from services.edge import Edge
 from services.edition import Edition
 from services.leases import LeaseKeeper
@@ -33,6 +34,7 @@ class App:
     store: Store
     metrics: Metrics
     clock: Clock
+    tokens: AccessTokens
     runners: dict[str, Runner] = field(default_factory=dict)
     keepers: dict[str, LeaseKeeper] = field(default_factory=dict)
     public: Edge | None = None

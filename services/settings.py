@@ -60,7 +60,10 @@ class Settings(BaseModel):
         [], description="app secrets, comma-separated; all are valid, so that they can be rotated"
     )
     meta_verify_token: SecretStr | None = Field(None, description="the verify token of Meta's handshake")
-    meta_access_token: SecretStr | None = Field(None, description="the access token used to send")
+    meta_access_token: SecretStr | None = Field(None, description="the access token of numbers without their own")
+    encryption_keys: Annotated[list[SecretStr], BeforeValidator(_listed)] = Field(
+        [], description="keys for secrets at rest, 32 bytes in base64, comma-separated; the first seals, all unseal"
+    )
     meta_app_id: str = Field("", description="the Meta app's id")
     meta_graph_url: str = Field("https://graph.facebook.com", description="the Graph API's address")
     meta_graph_version: str = Field("v26.0", description="the Graph API's version")

@@ -2,6 +2,7 @@
 
 import asyncio
 import stat
+from base64 import b64encode
 
 import click
 import httpx
@@ -270,3 +271,18 @@ async def test_private_contacts_are_kept_out_before_anything_is_stored(tmp_path,
             return len(await rig.events("contacts", "contact.changed")) == kept
 
         await until(told)
+
+
+async def test_a_token_that_was_given_for_the_account_is_sealed_for_its_numbers(tmp_path):
+    key = b64encode(b"k" * 32).decode()
+    async with together(tmp_path, about={"encryption_keys": key, "meta_access_token": None}) as rig:
+        said = await onboard(rig, token_is_theirs=True)
+        assert f"{NUMBER}: token sealed and kept" in said
+        assert (await number(rig))["token"] == "own"
+
+
+async def test_without_a_key_the_account_s_token_is_not_kept_and_that_is_said(tmp_path):
+    async with together(tmp_path) as rig:
+        said = await onboard(rig, token_is_theirs=True)
+        assert any("token not kept" in line and "COEXIST_ENCRYPTION_KEYS is not set" in line for line in said)
+        assert (await number(rig))["token"] == "default"

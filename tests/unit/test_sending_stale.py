@@ -26,6 +26,13 @@ class Log:
         self.items.extend(decode(event) for _, event in entries)
 
 
+class Tokens:
+    """Everybody's is the same."""
+
+    async def of(self, _number):
+        return "token"
+
+
 def sending(log, now, posts):
     async def post(*_):
         posts.append(now)
@@ -33,7 +40,7 @@ def sending(log, now, posts):
     class Graph:
         send = staticmethod(post)
 
-    return Sending(log, None, Graph(), lambda _: "token", lambda *_: True, lambda: now, lambda *_: None)
+    return Sending(log, None, Graph(), Tokens(), lambda *_: True, lambda: now, lambda *_: None)
 
 
 def call():
@@ -108,7 +115,7 @@ async def test_a_process_frozen_while_it_connects_sends_not_one_byte(passing, re
     log = Log()
     async with Meta() as meta, client() as http:
         graph = Graph(http, meta.url, "v26.0")
-        sending = Sending(log, Nobody(), graph, lambda _: "t", passing.holds, passing.clock, lambda *_: None)
+        sending = Sending(log, Nobody(), graph, Tokens(), passing.holds, passing.clock, lambda *_: None)
         await sending(call(), LEASE)
         assert (log.items[-1].outcome, log.items[-1].reason) == ("not_sent", reason)
         await asyncio.wait_for(meta.connected.wait(), 5)
