@@ -156,6 +156,18 @@ SENDER = (
         },
     ),
     Panel("Numbers", {"{{sending}}": f"sum by (sending) (coexist_numbers{{{JOB}}})"}),
+    Panel(
+        "Priced messages, per day",
+        {
+            "{{category}} {{billable}}": "sum by (category, billable) "
+            f"(increase(coexist_priced_messages_total{{{JOB}}}[1d]))"
+        },
+        says="What Meta's statuses tell, not an invoice.",
+    ),
+    Panel(
+        "Billable by country, per day",
+        {"{{country}}": f"sum by (country) (increase(coexist_billable_messages_total{{{JOB}}}[1d]))"},
+    ),
 )
 
 NUMBERS = (

@@ -115,8 +115,8 @@ def test_no_phone_name_or_text_is_in_logs_or_metrics(tmp_path, tell):
     with Sandbox(tmp_path, webhook) as sandbox:
         sandbox.call("POST", "/faults", {"number_mps": 0, "cut_after_accept_p": 0.1, "failed_status_p": 0.2})
         settings["meta_graph_url"] = sandbox.url
-        roles = ",".join(ROLES)
-        with Service(settings, tmp_path, "--roles", roles) as service, httpx.Client(timeout=10, trust_env=False) as client:
+        every = ("--roles", ",".join(ROLES))
+        with Service(settings, tmp_path, *every) as service, httpx.Client(timeout=10, trust_env=False) as client:
             service.ready()
             relay_to_nowhere(service.admin, sandbox.port)
             for name, canary in zip(itertools.cycle(sorted(set(TRIGGERS) - LAST)), others):

@@ -1,9 +1,11 @@
 """`coexist run` and its settings, as a person meets them: exit codes, sentences, files."""
 
 import os
+import re
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
