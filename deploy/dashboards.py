@@ -113,6 +113,7 @@ ECHO = (
         "reqps",
     ),
     Panel("Takeovers", {"{{by}}": _rate("coexist_takeovers_total", "by")}, "reqps"),
+    Panel("Greetings and away texts", {"{{because}}": _rate("coexist_automatic_texts_total", "because")}, "reqps"),
     Panel(
         "Answer to Meta",
         {
