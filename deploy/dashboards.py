@@ -113,7 +113,7 @@ ECHO = (
         "reqps",
     ),
     Panel("Takeovers", {"{{by}}": _rate("coexist_takeovers_total", "by")}, "reqps"),
-    Panel("Greetings and away texts", {"{{because}}": _rate("coexist_automatic_texts_total", "because")}, "reqps"),
+    Panel("Greetings and away texts", {"{{sign}}": _rate("coexist_automatic_texts_total", "sign")}, "reqps"),
     Panel(
         "Answer to Meta",
         {
