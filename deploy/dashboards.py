@@ -113,7 +113,7 @@ ECHO = (
         "reqps",
     ),
     Panel("Takeovers", {"{{by}}": _rate("coexist_takeovers_total", "by")}, "reqps"),
-    Panel("Texts that seem automatic", {"{{sign}}": _rate("coexist_automatic_texts_total", "sign")}, "reqps"),
+    Panel("Greetings and away texts", {"{{sign}}": _rate("coexist_automatic_texts_total", "sign")}, "reqps"),
     Panel(
         "Answer to Meta",
         {
@@ -132,10 +132,6 @@ SENDER = (
     Panel("In line or under way", {"commands": f"sum(coexist_sends_queue_depth{{{JOB}}})"}),
     Panel("Outcomes", {"{{outcome}}": f"coexist:sends:rate5m{{{JOB}}}"}, "reqps"),
     Panel("Statuses", {"{{status}}": _rate("coexist_statuses_total", "status")}, "reqps"),
-    Panel(
-        "Priced messages", {"{{category}} {{type}}": _rate("coexist_priced_messages_total", "category, type")}, "reqps"
-    ),
-    Panel("Charged for", {"{{country}}": _rate("coexist_billable_messages_total", "country")}, "reqps"),
     Panel(
         "Graph request p99",
         {"{{outcome}}": _quantile(0.99, "coexist_graph_request_seconds", "outcome")},
@@ -161,6 +157,18 @@ SENDER = (
         },
     ),
     Panel("Numbers", {"{{sending}}": f"sum by (sending) (coexist_numbers{{{JOB}}})"}),
+    Panel(
+        "Priced messages, per day",
+        {
+            "{{category}} {{billable}}": "sum by (category, billable) "
+            f"(increase(coexist_priced_messages_total{{{JOB}}}[1d]))"
+        },
+        says="What Meta's statuses tell, not an invoice.",
+    ),
+    Panel(
+        "Billable by country, per day",
+        {"{{country}}": f"sum by (country) (increase(coexist_billable_messages_total{{{JOB}}}[1d]))"},
+    ),
 )
 
 NUMBERS = (

@@ -1,6 +1,5 @@
 """The admin listener: health, metrics, commands in, states and topics out. FastAPI, for people and programs."""
 
-import hmac
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -28,6 +27,7 @@ from services import (
 )
 from services.dead_letters import VERSION
 from services.running import App
+from services.scopes import Tokens, needed, permits
 from services.standing import Standing
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
@@ -66,17 +66,19 @@ def create_admin_app(app: App) -> FastAPI:
 
 
 def _guard(app: App) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
-    token = app.settings.admin_token
-    expected = f"Bearer {token.get_secret_value()}".encode() if token is not None else None
+    tokens = Tokens(app.settings)
 
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         path = request.scope["path"]
-        if expected is None and path not in OPEN_PATHS and request.url.hostname not in LOOPBACK_NAMES:
+        if not tokens and path not in OPEN_PATHS and request.url.hostname not in LOOPBACK_NAMES:
             return problem(421, "not a name of this machine", "Use 127.0.0.1 or localhost, or set COEXIST_ADMIN_TOKEN.")
-        if expected is not None and path not in OPEN_PATHS and not api_console.is_page(path):
-            given = request.headers.get("authorization", "").encode()
-            if not hmac.compare_digest(given, expected):
+        if tokens and path not in OPEN_PATHS and not api_console.is_page(path):
+            scope = tokens.scope_of(request.headers.get("authorization", ""))
+            if scope is None:
                 return problem(401, "no valid token", "Send `Authorization: Bearer …` with COEXIST_ADMIN_TOKEN.")
+            if not permits(scope, request.method, path):
+                wanted = needed(request.method, path)
+                return problem(403, f"this token may not do that, only {scope}", f"It takes a token of scope {wanted}.")
         origin = request.headers.get("origin")
         if request.method not in ("GET", "HEAD") and origin is not None and origin != _own_origin(request):
             return problem(403, "a page of another origin", "Call this from the console itself, or without Origin.")

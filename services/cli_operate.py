@@ -1,7 +1,6 @@
 """What those who operate Coexist call from containers and jobs: `coexist ready` and `coexist migrate`."""
 
 import asyncio
-import http.client
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from services.failure import FAILED, UNREACHABLE, USAGE, Failure
 if TYPE_CHECKING:
     from services.settings import Settings
 
+READY = 200
 ASK_S = 2.0
 ASK_AGAIN_S = 0.2
 
@@ -31,7 +31,7 @@ def ready(wait_s: float) -> None:
             if time.monotonic() >= end:
                 raise problem from None
         else:
-            if status == http.client.OK:
+            if status == READY:
                 click.echo("ready")
                 return
             if time.monotonic() >= end:
@@ -41,6 +41,8 @@ def ready(wait_s: float) -> None:
 
 def _status(url: str) -> int:
     """The status of /readyz. Raises Failure when nobody answers."""
+    import http.client  # noqa: PLC0415
+
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=ASK_S)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ def loop_factory() -> asyncio.AbstractEventLoop:
 async def serve(settings: Settings, roles: Sequence[str], announce: Callable[[App], None]) -> None:
     """Run the roles until SIGINT or SIGTERM. `announce` is told when everything listens."""
     sys.setswitchinterval(SWITCH_S)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold what people wrote
     async with open_app(settings, roles) as app:
         on_signals(app.stopping.set)
         write_address(app)

@@ -55,6 +55,9 @@ class Settings(BaseModel):
     admin_token: SecretStr | None = Field(
         None, description="bearer token of the admin listener; needed beyond loopback"
     )
+    send_token: SecretStr | None = Field(None, description="a further token that may read, send and take over")
+    read_token: SecretStr | None = Field(None, description="a further token that may only read")
+    metrics_token: SecretStr | None = Field(None, description="a further token that may only read /metrics")
     admin_url: str = Field("", description="where commands find the admin listener, instead of DATA_DIR/admin.json")
     meta_app_secrets: Annotated[list[SecretStr], BeforeValidator(_listed)] = Field(
         [], description="app secrets, comma-separated; all are valid, so that they can be rotated"
