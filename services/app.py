@@ -18,6 +18,7 @@ from echo_sync.conversations import Conversations
 from echo_sync.media import Fetching
 from echo_sync.messages import Messages
 from ingest.app import create_app as create_public_app
+from ingest.refusals import Clients
 from ingest.webhook import Append, Webhook
 from schemas.ports import Event, EventLog, Lease, Processor, State
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number, Reach, Template
@@ -39,7 +40,7 @@ from services.relay_registry import Registry
 from services.runner import Perform, Runner
 from services.running import App, Clock, figures
 from services.sending import Sending
-from services.settings import Settings, SettingsError, secrets
+from services.settings import Settings, SettingsError, secrets, short_secrets
 
 ROLES = ("ingest", "echo-sync", "sender", "media", "relay")
 STOP_LISTENING_S = 1.0
@@ -82,6 +83,8 @@ async def open_app(
     """
     async with AsyncExitStack() as stack:
         secrets_given = secrets(settings) if "ingest" in roles else []
+        if secrets_given and (fix := short_secrets(settings)):
+            log.warning("app_secret_short", fix=fix)
         edition = await open_edition(settings, clock, stack, vfs)
         log_ = wrap_log(edition.log) if wrap_log else edition.log
         app = App(settings, tuple(roles), edition, log_, edition.store, Metrics(settings.metrics_numbers), clock)
@@ -209,14 +212,17 @@ async def _start_listeners(app: App, stack: AsyncExitStack, app_secrets: list[by
     await app.admin.start()
     if "ingest" in app.roles:
         token = settings.meta_verify_token
+        clients = Clients(settings.trusted_proxies)
         webhook = Webhook(
             _observed_append(app),
             app_secrets,
             token.get_secret_value().encode() if token else b"",
             app.clock,
             app.metrics,
+            clients,
         )
-        app.public = Edge(create_public_app(webhook), settings.host, settings.port)
+        refusals = None if clients.proxies else clients.unsigned
+        app.public = Edge(create_public_app(webhook), settings.host, settings.port, refusals=refusals)
         stack.push_async_callback(app.public.stop, STOP_LISTENING_S)
         await app.public.start()
 

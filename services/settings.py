@@ -50,6 +50,9 @@ class Settings(BaseModel):
     partitions: int = Field(12, ge=1, le=1000, description="shards; fixed for the life of an installation")
     host: str = Field("0.0.0.0", description="address of the public listener")  # noqa: S104 - webhooks come from outside
     port: int = Field(8080, ge=0, le=65535, description="port of the public listener; 0 means any free one")
+    trusted_proxies: int = Field(
+        0, ge=0, le=8, description="proxies in front that add to X-Forwarded-For; refused requests count by client"
+    )
     admin_host: str = Field("127.0.0.1", description="address of the admin listener")
     admin_port: int = Field(8081, ge=0, le=65535, description="port of the admin listener; 0 means any free one")
     admin_token: SecretStr | None = Field(
@@ -136,6 +139,16 @@ def secrets(settings: Settings) -> list[bytes]:
             "Meta app dashboard → App settings → Basic → App secret. Or try `coexist demo`, which needs nothing."
         )
     return [secret.get_secret_value().encode() for secret in settings.meta_app_secrets]
+
+
+def short_secrets(settings: Settings) -> str:
+    """One sentence where an app secret is shorter than Meta's, else nothing: it may be cut, and it may be a test's."""
+    short = sum(len(secret.get_secret_value()) < SECRET_LENGTH_MIN for secret in settings.meta_app_secrets)
+    if not short:
+        return ""
+    return (
+        f"{short} of COEXIST_META_APP_SECRETS has fewer than the {SECRET_LENGTH_MIN} characters of Meta's; is it whole?"
+    )
 
 
 def _field(name: str, value: str) -> tuple[str, str]:
