@@ -28,11 +28,11 @@ from services import (
 )
 from services.dead_letters import VERSION
 from services.running import App
+from services.settings import LOOPBACK_NAMES
 from services.standing import Standing
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 """Probes come from the node, not from loopback, and carry no token."""
-LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
 log = structlog.get_logger()
 

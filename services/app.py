@@ -40,7 +40,7 @@ from services.relay_registry import Registry
 from services.runner import Perform, Runner
 from services.running import App, Clock, figures
 from services.sending import Sending
-from services.settings import Settings, SettingsError, secrets, short_secrets
+from services.settings import Settings, guarded, secrets, short_secrets
 
 ROLES = ("ingest", "echo-sync", "sender", "media", "relay")
 STOP_LISTENING_S = 1.0
@@ -79,8 +79,9 @@ async def open_app(
     """Open everything that `roles` need and start it; close it in reverse order.
 
     Tests pass a clock, a transport in Graph's place, a log wrapped around the real one, and an SQLite VFS.
-    Raises SettingsError, PortInUse or FileInUse before anything has an effect.
+    Raises SettingsError, FileInUse, FolderUnusable or CannotListen with what to do about it.
     """
+    guarded(settings)
     async with AsyncExitStack() as stack:
         secrets_given = secrets(settings) if "ingest" in roles else []
         if secrets_given and (fix := short_secrets(settings)):
@@ -203,8 +204,6 @@ async def _start_listeners(app: App, stack: AsyncExitStack, app_secrets: list[by
     from services.api import create_admin_app  # noqa: PLC0415 - FastAPI is slow to import; tools do without it
 
     settings = app.settings
-    if settings.admin_token is None and settings.admin_host not in ("127.0.0.1", "::1", "localhost"):
-        raise SettingsError("COEXIST_ADMIN_TOKEN must be set when COEXIST_ADMIN_HOST is not loopback.")
     app.admin = Edge(create_admin_app(app), settings.admin_host, settings.admin_port)
     stack.push_async_callback(app.admin.stop, STOP_LISTENING_S)
     for close in app.closing:

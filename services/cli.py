@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from services.cli_letters import dead_letters
-from services.cli_numbers import doctor, onboard
+from services.cli_numbers import doctor, onboard, show
 from services.cli_operate import migrate, ready
 from services.cli_relays import relay
 from services.cli_suppress import suppress
@@ -24,6 +24,12 @@ from services.failure import FAILED, UNREACHABLE, USAGE, Failure, place_of
 
 if TYPE_CHECKING:
     from services.settings import Settings
+
+
+RESTORE = "Restore the folder from a backup, or set COEXIST_DATA_DIR to an empty one."
+KEPT = "Start it again: what was answered 200 is kept."
+NOT_STARTED = "It had not started; `coexist run --check` and `coexist doctor` look at what it needs."
+NOTHING_KEPT = "Start it again; nothing of a demo is kept."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -56,26 +62,32 @@ def settings_or_exit() -> "Settings":
         raise Failure(str(problem), USAGE) from None
 
 
-def run_service(work: Callable[[], Any]) -> None:
-    """Run a service's coroutine on its loop; what keeps it from starting becomes a sentence and an exit code."""
-    from services.edge import PortInUse  # noqa: PLC0415
+def run_service(work: Callable[[], Any], after: Callable[[], str]) -> None:
+    """Run a service's coroutine on its loop; what keeps it from starting becomes a sentence and an exit code.
+
+    `after`: what to do when something ended it that nobody foresaw.
+    """
+    import apsw  # noqa: PLC0415
+
+    from services.edge import CannotListen  # noqa: PLC0415
     from services.log_sqlite import PartitionsChanged  # noqa: PLC0415
     from services.serve import loop_factory  # noqa: PLC0415
     from services.settings import SettingsError  # noqa: PLC0415
-    from services.sqlite_file import FileInUse  # noqa: PLC0415
+    from services.sqlite_file import FileInUse, FolderUnusable  # noqa: PLC0415
 
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(work())
-    except (SettingsError, PortInUse, PartitionsChanged) as problem:
+    except (SettingsError, CannotListen, PartitionsChanged, FolderUnusable) as problem:
         raise Failure(str(problem), USAGE) from None
     except FileInUse as problem:
         raise Failure(str(problem), UNREACHABLE) from None
     except KeyboardInterrupt:
         sys.exit(0)
+    except apsw.CorruptError as problem:
+        raise Failure(f"Ended by {place_of(problem)}: the file in the data folder is damaged. {RESTORE}") from None
     except Exception as problem:  # noqa: BLE001 - crash-only: the process ends, and says where without saying what
-        sentence = f"Ended by {place_of(problem)}. Start it again: what was answered 200 is kept."
-        raise Failure(sentence, FAILED) from None
+        raise Failure(f"Ended by {place_of(problem)}. {after()}", FAILED) from None
 
 
 @main.command()
@@ -95,29 +107,43 @@ def config() -> None:
 
 @main.command()
 @click.option("--roles", default="ingest,echo-sync,sender,media", show_default=True, help="Comma-separated roles.")
-@click.option("--check", is_flag=True, help="Check the settings and the data folder, then stop.")
+@click.option("--check", is_flag=True, help="Look at everything that it needs, then stop.")
 def run(roles: str, check: bool) -> None:  # noqa: FBT001 - click's way
     """Run the service: take webhooks, keep the timeline, send."""
     from services import logs  # noqa: PLC0415
     from services.app import ROLES  # noqa: PLC0415
     from services.serve import serve  # noqa: PLC0415
-    from services.settings import SettingsError  # noqa: PLC0415
-    from services.settings import secrets as app_secrets  # noqa: PLC0415
 
     chosen = [role.strip() for role in roles.split(",") if role.strip()]
     wrong = [role for role in chosen if role not in ROLES]
     if wrong or not chosen:
         raise Failure(f"{', '.join(wrong) or 'nothing'} is not a role. There are: {', '.join(ROLES)}.", USAGE)
     settings = settings_or_exit()
-    try:
-        app_secrets(settings) if "ingest" in chosen else None
-    except SettingsError as problem:
-        raise Failure(str(problem), USAGE) from None
     if check:
-        click.echo("The settings can be used.")
+        _check(settings, chosen)
         return
     logs.configure(settings.log_format, settings.log_level)
-    run_service(lambda: serve(settings, chosen, _announce))
+    started: list[bool] = []
+
+    def announce(app: Any) -> None:
+        started.append(True)
+        _announce(app)
+
+    run_service(lambda: serve(settings, chosen, announce), lambda: KEPT if started else NOT_STARTED)
+
+
+def _check(settings: "Settings", roles: list[str]) -> None:
+    """Print what was found; exit 2 where the settings must change, 3 where only another process is in the way."""
+    from services.preflight import OWNER, examine  # noqa: PLC0415
+
+    async def work() -> list[str]:
+        return [finding.what async for finding in examine(settings, roles) if show(finding)]
+
+    wrong = asyncio.run(work())
+    if wrong:
+        click.echo(f"\n{len(wrong)} to mend.")
+        sys.exit(UNREACHABLE if OWNER in wrong else USAGE)
+    click.echo("\nThe settings can be used.")
 
 
 def _announce(app: Any) -> None:
@@ -166,9 +192,9 @@ def demo(seconds: float | None, no_browser: bool, seed: int, rate: float) -> Non
     from services.demo import Demo  # noqa: PLC0415
 
     logs.configure("console", "warning")
-    show = Demo(seconds=seconds, browser=not no_browser, seed=seed, rate=rate)
-    run_service(show.run)
-    sys.exit(0 if show.balanced else FAILED)
+    showing = Demo(seconds=seconds, browser=not no_browser, seed=seed, rate=rate)
+    run_service(showing.run, lambda: NOTHING_KEPT)
+    sys.exit(0 if showing.balanced else FAILED)
 
 
 @main.command()

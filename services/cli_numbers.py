@@ -11,8 +11,8 @@ from services.failure import FAILED, USAGE, Failure
 if TYPE_CHECKING:
     import httpx
 
-    from services.doctor import Finding
     from services.graph_account import GraphAccount
+    from services.preflight import Finding
     from services.settings import Settings
 
 
@@ -103,23 +103,24 @@ def doctor(context: click.Context, waba: tuple[str, ...], webhook_url: str) -> N
     """Look at every prerequisite, and say what to do about what fails."""
     if context.invoked_subcommand is not None:
         return
-    from services.doctor import Doctor, Finding  # noqa: PLC0415
+    from services.doctor import Doctor  # noqa: PLC0415
+    from services.preflight import Finding  # noqa: PLC0415
     from services.settings import SettingsError, load  # noqa: PLC0415
 
     try:
         settings = load()
     except SettingsError as problem:
-        _show(Finding("settings", ok=False, says="cannot be used", fix=str(problem)))
+        show(Finding("settings", ok=False, says="cannot be used", fix=str(problem)))
         sys.exit(FAILED)
-    _show(Finding("settings", ok=True, says="can be read"))
+    show(Finding("settings", ok=True, says="can be read"))
     graph = _graph(settings)
     with graph.client as client:
-        failed = sum([_show(finding) for finding in Doctor(settings, graph, client, waba, webhook_url).examine()])
+        failed = sum([show(finding) for finding in Doctor(settings, graph, client, waba, webhook_url).examine()])
     click.echo(f"\n{failed} to mend." if failed else "\nAll is well.")
     sys.exit(FAILED if failed else 0)
 
 
-def _show(finding: "Finding") -> bool:
+def show(finding: "Finding") -> bool:
     """Print a finding; True when it failed."""
     mark, colour = {True: ("✓", "green"), False: ("✗", "red"), None: ("·", "yellow")}[finding.ok]
     click.echo(f"{click.style(mark, fg=colour)} {finding.what:28} {finding.says}".rstrip())

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import heapq
+import os
 import resource
 import socket
 import time
@@ -58,13 +59,20 @@ class Limits:
     idle_s: int = 75
 
 
-class PortInUse(Exception):
-    """Another program listens there already. Raised before anything has started."""
+class CannotListen(Exception):
+    """Nobody can listen at this address. The message says why, and what to choose instead."""
 
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(f"port {port} on {host} is in use; choose another one, or 0 for any free one")
+    def __init__(self, host: str, port: int, says: str) -> None:
+        super().__init__(says)
         self.host = host
         self.port = port
+
+
+class PortInUse(CannotListen):
+    """Another program listens there already."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(host, port, f"Port {port} on {host} is in use. Choose another one, or 0 for any free one.")
 
 
 class _Config(uvicorn.Config):
@@ -222,8 +230,11 @@ def shed(connections: Iterable[BoundedProtocol], count: int) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 means any free one. Raises PortInUse, or OSError for an address that is not ours."""
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    """A listening socket; port 0 means any free one. Raises PortInUse or CannotListen."""
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError:
+        raise CannotListen(host, port, f"{host} is no address of this machine. Choose 127.0.0.1 or 0.0.0.0.") from None
     family, kind, protocol, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
     listener = socket.socket(family, kind, protocol)
     try:
@@ -234,7 +245,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(host, port) from None
-        raise
+        fix = "Choose a port above 1023." if error.errno == errno.EACCES else "Choose 127.0.0.1 or 0.0.0.0."
+        says = f"Port {port} on {host} cannot be had: {os.strerror(error.errno or 0).lower()}. {fix}"
+        raise CannotListen(host, port, says) from None
     listener.setblocking(False)
     return listener
 
@@ -242,7 +255,7 @@ def listen(host: str, port: int) -> socket.socket:
 class Edge:
     """An ASGI application on a port.
 
-    It listens from construction on (raises PortInUse), so its real `port` is known before anything else starts, and
+    It listens from construction on (raises CannotListen), so its real `port` is known before anything else starts, and
     serves from `start` to `stop`, on the loop that runs. It handles no signals and prints nothing. `refusals`: who was
     refused too often, by the address that connects; without it every address may have as many connections as it likes.
     """

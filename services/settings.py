@@ -6,14 +6,17 @@ right one; a bad value is one plain sentence.
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 PREFIX = "COEXIST_"
 SECRET_LENGTH_MIN = 32
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class SettingsError(Exception):
@@ -22,6 +25,36 @@ class SettingsError(Exception):
 
 def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _address(url: str) -> str:
+    """An HTTP address, or nothing."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if url and (not usable or re.search(r"\s", url)):
+        raise ValueError("must be an address like https://host or http://host:port")
+    return url
+
+
+def _brokers(servers: str) -> str:
+    for server in servers.split(",") if servers else ():
+        if re.fullmatch(r"\s*(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\s*", server) is None:
+            raise ValueError("must be host:port, or several of them, comma-separated")
+    return servers
+
+
+def _sendable(token: SecretStr) -> SecretStr:
+    """A token travels in a header, which carries nothing else."""
+    if re.fullmatch(r"[!-~]+", token.get_secret_value()) is None:
+        raise ValueError("must be ASCII letters, digits and signs, without blanks, and not empty")
+    return token
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Token = Annotated[SecretStr, AfterValidator(_sendable)]
 
 
 class Settings(BaseModel):
@@ -33,7 +66,9 @@ class Settings(BaseModel):
     database_url: SecretStr | None = Field(
         None, description="postgresql://… for the cluster; unset: a file in the folder"
     )
-    kafka_bootstrap_servers: str = Field("", description="host:port, comma-separated; unset: the embedded log")
+    kafka_bootstrap_servers: Annotated[str, AfterValidator(_brokers)] = Field(
+        "", description="host:port, comma-separated; unset: the embedded log"
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="how to speak to Kafka"
     )
@@ -55,17 +90,15 @@ class Settings(BaseModel):
     )
     admin_host: str = Field("127.0.0.1", description="address of the admin listener")
     admin_port: int = Field(8081, ge=0, le=65535, description="port of the admin listener; 0 means any free one")
-    admin_token: SecretStr | None = Field(
-        None, description="bearer token of the admin listener; needed beyond loopback"
-    )
-    admin_url: str = Field("", description="where commands find the admin listener, instead of DATA_DIR/admin.json")
+    admin_token: Token | None = Field(None, description="bearer token of the admin listener; needed beyond loopback")
+    admin_url: Address = Field("", description="where commands find the admin listener, instead of DATA_DIR/admin.json")
     meta_app_secrets: Annotated[list[SecretStr], BeforeValidator(_listed)] = Field(
         [], description="app secrets, comma-separated; all are valid, so that they can be rotated"
     )
     meta_verify_token: SecretStr | None = Field(None, description="the verify token of Meta's handshake")
-    meta_access_token: SecretStr | None = Field(None, description="the access token used to send")
+    meta_access_token: Token | None = Field(None, description="the access token used to send")
     meta_app_id: str = Field("", description="the Meta app's id")
-    meta_graph_url: str = Field("https://graph.facebook.com", description="the Graph API's address")
+    meta_graph_url: Address = Field("https://graph.facebook.com", description="the Graph API's address")
     meta_graph_version: str = Field("v26.0", description="the Graph API's version")
     registration: Literal["auto", "listed"] = Field(
         "auto", description="who may be a number: any that is signed, or added"
@@ -141,6 +174,14 @@ def secrets(settings: Settings) -> list[bytes]:
     return [secret.get_secret_value().encode() for secret in settings.meta_app_secrets]
 
 
+def guarded(settings: Settings) -> None:
+    """Raises SettingsError where anybody could reach the admin listener and no token keeps it."""
+    if settings.admin_token is None and settings.admin_host not in LOOPBACK_NAMES:
+        raise SettingsError(
+            "COEXIST_ADMIN_HOST is not loopback, so COEXIST_ADMIN_TOKEN must be set: `openssl rand -hex 32` makes one."
+        )
+
+
 def short_secrets(settings: Settings) -> str:
     """One sentence where an app secret is shorter than Meta's, else nothing: it may be cut, and it may be a test's."""
     short = sum(len(secret.get_secret_value()) < SECRET_LENGTH_MIN for secret in settings.meta_app_secrets)
@@ -174,8 +215,10 @@ def _sentence(problem: ValidationError) -> str:
         "int_parsing": "must be a whole number",
         "float_parsing": "must be a number",
         "bool_parsing": "must be 0 or 1",
+        "value_error": str(error.get("ctx", {}).get("error")),
     }.get(error["type"], "cannot be used: " + error["msg"][:1].lower() + error["msg"][1:])
-    shown = "" if "token" in name.lower() or "secret" in name.lower() else f', got "{error["input"]}"'
+    is_secret = "SecretStr" in str(Settings.model_fields[str(error["loc"][0])].annotation)
+    shown = "" if is_secret else f', got "{error["input"]}"'
     return f"{name} {wanted}{shown}."
 
 
