@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 import orjson
 
-from services.failure import USAGE, Failure
+from services.failure import settings_or_exit
 
 if TYPE_CHECKING:
     from services.admin_client import AdminClient
@@ -13,12 +13,8 @@ if TYPE_CHECKING:
 
 def _client() -> "AdminClient":
     from services.admin_client import AdminClient  # noqa: PLC0415
-    from services.settings import SettingsError, load  # noqa: PLC0415
 
-    try:
-        return AdminClient(load())
-    except SettingsError as problem:
-        raise Failure(str(problem), USAGE) from None
+    return AdminClient(settings_or_exit())
 
 
 @click.group("dead-letters")

@@ -10,9 +10,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from services.arguments import is_address
 
 PREFIX = "COEXIST_"
 SECRET_LENGTH_MIN = 32
@@ -28,13 +29,7 @@ def _listed(value: object) -> object:
 
 
 def _address(url: str) -> str:
-    """An HTTP address, or nothing."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if url and (not usable or re.search(r"\s", url)):
+    if url and not is_address(url):
         raise ValueError("must be an address like https://host or http://host:port")
     return url
 
@@ -202,6 +197,8 @@ def _field(name: str, value: str) -> tuple[str, str]:
             return plain, Path(value).read_text().strip()
         except OSError as problem:
             raise SettingsError(f"{name} names a file that cannot be read: {problem.strerror}.") from None
+        except UnicodeDecodeError:
+            raise SettingsError(f"{name} names a file that is not text in UTF-8.") from None
     known = [PREFIX + known.upper() for known in Settings.model_fields]
     near = difflib.get_close_matches(name, known, 1)
     hint = f" Did you mean {near[0]}?" if near else " `coexist config` lists them all."
@@ -226,7 +223,13 @@ def _read_dotenv(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     found = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as problem:
+        raise SettingsError(f"{path} cannot be read: {problem.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not text in UTF-8.") from None
+    for number, line in enumerate(lines, 1):
         name, equals, value = line.strip().removeprefix("export ").partition("=")
         if not name or name.startswith("#"):
             continue
