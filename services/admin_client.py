@@ -59,10 +59,9 @@ class AdminClient:
             data = orjson.loads(content)
         except orjson.JSONDecodeError as problem:
             raise click.UsageError(f"The file is not JSON: {problem}.") from None
-        message = data.pop("message", {}) if isinstance(data, dict) else None
-        if not isinstance(message, dict):
+        if not isinstance(data, dict):
             raise click.UsageError("The file must hold the data of send.requested: an object with a `message`.")
-        return str(self.call("POST", "/v1/messages", {**message, **data})["command_id"])
+        return str(self.call("POST", "/v1/messages", data)["command_id"])
 
     def outcomes(self, command_id: str, wait_s: float) -> Iterator[str]:
         """The steps of a command as they come. Raises click.ClickException unless it is accepted within `wait_s`."""

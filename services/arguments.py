@@ -76,6 +76,18 @@ class Phone(click.ParamType[Any]):
         return str(value)
 
 
+class Letter(click.ParamType[Any]):
+    """The id of a dead letter: its place."""
+
+    name = "letter"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The id as text. Raises click.BadParameter."""
+        if re.fullmatch(r"[0-9]{1,4}-[0-9]{1,13}", str(value)) is None:
+            self.fail(f"{value} is no id like 3-17: `coexist dead-letters list` shows them.", param, ctx)
+        return str(value)
+
+
 class Url(click.ParamType[Any]):
     """An HTTP address."""
 
@@ -95,3 +107,4 @@ RATE = Amount("a second", beyond=True, most=1000)
 META_ID = MetaId()
 PHONE = Phone()
 URL = Url()
+LETTER = Letter()
