@@ -64,8 +64,10 @@ class Chat:
 
 
 class World:
-    """Everything that exists. Ids of messages depend on the seed and on how many were issued before, on nothing else;
-    who a customer is depends on the phone alone, so that one world knows the people of another.
+    """Everything that exists.
+
+    Ids of messages depend on the seed and on how many were issued before, on nothing else; who a customer is depends on
+    the phone alone, so that one world knows the people of another.
     """
 
     def __init__(self, seed: int, numbers: Iterable[Number], chat_messages_max: int = 0) -> None:
