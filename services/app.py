@@ -175,7 +175,7 @@ def _token_of(settings: Settings) -> Callable[[str], str | None]:
 
 
 def _start(app: App, stack: AsyncExitStack, processor: Processor, perform: Perform | None) -> None:
-    runner = Runner(processor, app.log, app.store, app.clock, app.metrics, foreign=foreign_type, perform=perform)
+    runner = Runner(processor, app.log, app.store, app.clock, app.notices, foreign=foreign_type, perform=perform)
     edition = app.edition
     serve = edition.around(runner.serve, lambda lease, for_s: app.keepers[lease.processor].holds(lease, for_s))
     drain = partial(_drain, runner)
@@ -217,7 +217,7 @@ async def _start_listeners(app: App, stack: AsyncExitStack, app_secrets: list[by
             app_secrets,
             token.get_secret_value().encode() if token else b"",
             app.clock,
-            app.metrics,
+            app.notices,
             clients,
         )
         refusals = None if clients.proxies else clients.unsigned

@@ -51,7 +51,9 @@ def run_service(work: Callable[[], Any], after: Callable[[], str]) -> None:
 
 
 @click.command()
-@click.option("--roles", default="ingest,echo-sync,sender,media", show_default=True, help="Comma-separated roles.")
+@click.option(
+    "--roles", default="ingest,echo-sync,sender,media,relay", show_default=True, help="Comma-separated roles."
+)
 @click.option("--check", is_flag=True, help="Look at everything that it needs, then stop.")
 def run(roles: str, check: bool) -> None:  # noqa: FBT001 - click's way
     """Run the service: take webhooks, keep the timeline, send."""
@@ -125,7 +127,7 @@ def sandbox(port: int, host: str, webhook_url: str, seed: int | None, talk: floa
     try:
         asyncio.run(serve(wanted, on_ready=ready))
     except OSError:
-        raise Failure(f"Port {port} is in use. Use --port, or 0 for any free one.", USAGE) from None
+        raise Failure(f"Port {port} on {host} cannot be had. Use --port, or 0 for any free one.", USAGE) from None
 
 
 @click.command()
@@ -138,7 +140,7 @@ def demo(seconds: float | None, no_browser: bool, seed: int, rate: float) -> Non
     from services import logs  # noqa: PLC0415
     from services.demo import Demo  # noqa: PLC0415
 
-    logs.configure("console", "warning")
+    logs.configure("console", "error")
     showing = Demo(seconds=seconds, browser=not no_browser, seed=seed, rate=rate)
     run_service(showing.run, lambda: NOTHING_KEPT)
     sys.exit(0 if showing.balanced else FAILED)
