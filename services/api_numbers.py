@@ -56,6 +56,10 @@ def add(api: FastAPI, app: App) -> None:
         await say(app, Item(number=number, waba=waba, business_phone=phone, event="REGISTERED"))
         return JSONResponse({"number": number}, 202)
 
+    _add_actions(api, app)
+
+
+def _add_actions(api: FastAPI, app: App) -> None:
     @api.post("/v1/numbers/{number}/pause", status_code=202)
     async def pause(number: str) -> JSONResponse:
         """Hold all sends of a number until it is resumed."""

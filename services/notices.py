@@ -21,7 +21,7 @@ CAUSES_MAX = 64
 """Causes that are told apart; all further ones are one."""
 PLANNED = frozenset({"not_before", "taken_over", ""})
 """Reasons to wait that a caller or a person has chosen."""
-FAILURES = {"send.rejected": "sends_rejected", "send.unresolved": "sends_unresolved", "send.expired": "sends_expired"}
+FAILURES = frozenset({"send.rejected", "send.unresolved", "send.expired"})
 REFUSED = {
     "signature": "Is COEXIST_META_APP_SECRETS the secret of the app that calls? `coexist doctor` looks.",
     "handshake": "Give Meta's dashboard the same verify token as COEXIST_META_VERIFY_TOKEN.",
@@ -78,8 +78,8 @@ class Notices:
     def refused(self, reason: str) -> None:
         """A webhook request was turned away."""
         self._metrics.refused(reason)
-        if reason in REFUSED:
-            self._say("webhooks_refused", reason, REFUSED[reason])
+        if reason in REFUSED and (due := self._due("refused", reason)):
+            log.warning("webhooks_refused", fix=REFUSED[reason], **due)
 
     def secret(self, index: int) -> None:
         """This one of the app secrets signed a webhook."""
@@ -88,25 +88,28 @@ class Notices:
     def unconfirmed(self) -> None:
         """An append was not confirmed in time."""
         self._metrics.unconfirmed()
-        self._say("webhooks_not_durable", "unconfirmed", "Meta sends them again. Look at the disk, or at the broker.")
+        if due := self._due("unconfirmed", "unconfirmed"):
+            log.warning("webhooks_not_durable", fix="Meta sends them again. Look at the disk, or at the broker.", **due)
 
     # --- what is made of it
 
     def _send(self, event: Event) -> None:
-        if event.type in FAILURES:
-            told = orjson.loads(event.data or b"{}")
-            self._say(FAILURES[event.type], told.get("reason", ""), WHICH_SENDS, _code(told))
-        elif event.type == "send.deferred":
-            told = orjson.loads(event.data or b"{}")
-            if told.get("reason", "") not in PLANNED:
-                self._say("sends_wait", told["reason"], WHICH_SENDS)
+        if event.type not in FAILURES and event.type != "send.deferred":
+            return
+        told = orjson.loads(event.data or b"{}")
+        reason = told.get("reason", "")
+        if event.type == "send.deferred" and reason in PLANNED:
+            return
+        if due := self._due(event.type, reason, _code(told)):
+            log.warning("sends_fail", type=event.type, fix=WHICH_SENDS, **due)
 
     def _number(self, event: Event) -> None:
         told = orjson.loads(event.data or b"{}")
-        if told.get("sending") == "paused":
-            self._say("number_paused", told.get("because", ""), WHICH_NUMBER)
+        if told.get("sending") == "paused" and (due := self._due("paused", told.get("because", ""))):
+            log.warning("number_paused", fix=WHICH_NUMBER, **due)
 
-    def _say(self, what: str, reason: str, fix: str, code: int = 0) -> None:
+    def _due(self, what: str, reason: str, code: int = 0) -> dict[str, Any]:
+        """What a line about this says of its cause; nothing while the last one is not a minute old."""
         cause = (what, reason if _REASON.fullmatch(reason) else "other", code)
         if cause not in self._told and len(self._told) >= CAUSES_MAX:
             cause = (what, "other", 0)
@@ -114,11 +117,10 @@ class Notices:
         now = self._clock()
         if cause in self._told and 0 <= now - self._told[cause] < EVERY_S:
             self._untold[cause] = count
-            return
+            return {}
         self._told[cause] = now
         self._untold.pop(cause, None)
-        about: dict[str, Any] = {"error": cause[2]} if cause[2] else {}
-        log.warning(what, reason=cause[1], count=count, fix=fix, **about)
+        return {"reason": cause[1], "count": count} | ({"error": cause[2]} if cause[2] else {})
 
 
 def _code(told: Mapping[str, Any]) -> int:

@@ -299,7 +299,7 @@ async def test_the_log_says_that_sends_fail_and_a_number_is_paused_and_names_nob
             await rig.data("account", "number.changed")
             await rig.post(b"{}", secret="a secret that nobody here knows, at all")
     said = [(line["event"], line["reason"], line["count"]) for line in lines if "reason" in line]
-    assert ("sends_rejected", "needs_template", 1) in said
+    assert ("sends_fail", "needs_template", 1) in said
     assert ("number_paused", "operator", 1) in said
     assert ("webhooks_refused", "signature", 1) in said
     assert len(said) == len(set(said))

@@ -47,11 +47,11 @@ PAUSED = ("account", "number.changed", {"sending": "paused", "because": "token"}
 @pytest.mark.parametrize(
     ("commit_", "what", "reason", "error"),
     [
-        (REJECTED, "sends_rejected", "dead", 131026),
-        (("sends", "send.rejected", {"reason": "unknown_number"}), "sends_rejected", "unknown_number", None),
-        (("sends", "send.unresolved", {"reason": "no_evidence"}), "sends_unresolved", "no_evidence", None),
-        (("sends", "send.expired", {"reason": "expired"}), "sends_expired", "expired", None),
-        (("sends", "send.deferred", {"reason": "token_refused"}), "sends_wait", "token_refused", None),
+        (REJECTED, "send.rejected", "dead", 131026),
+        (("sends", "send.rejected", {"reason": "unknown_number"}), "send.rejected", "unknown_number", None),
+        (("sends", "send.unresolved", {"reason": "no_evidence"}), "send.unresolved", "no_evidence", None),
+        (("sends", "send.expired", {"reason": "expired"}), "send.expired", "expired", None),
+        (("sends", "send.deferred", {"reason": "token_refused"}), "send.deferred", "token_refused", None),
         (PAUSED, "number_paused", "token", None),
         (
             ("account", "number.offboarded", {"sending": "paused", "because": "removed"}),
@@ -59,13 +59,18 @@ PAUSED = ("account", "number.changed", {"sending": "paused", "because": "token"}
             "removed",
             None,
         ),
-        (("sends", "send.rejected", {"reason": CONTACT}), "sends_rejected", "other", None),
-        (("sends", "send.rejected", {"reason": "Laia Puig"}), "sends_rejected", "other", None),
+        (("sends", "send.rejected", {"reason": CONTACT}), "send.rejected", "other", None),
+        (("sends", "send.rejected", {"reason": "Laia Puig"}), "send.rejected", "other", None),
     ],
 )
 def test_trouble_is_a_line_that_names_nobody_and_says_where_to_look(clock, commit_, what, reason, error):
     (line,) = lines(Notices(Metrics(), clock), commit_)
-    assert (line["event"], line["reason"], line.get("error"), line["count"]) == (what, reason, error, 1)
+    assert (line.get("type", line["event"]), line["reason"], line.get("error"), line["count"]) == (
+        what,
+        reason,
+        error,
+        1,
+    )
     assert line["log_level"] == "warning"
     assert "coexist" in line["fix"]
     assert set(line) <= FIELDS | {"log_level"}
