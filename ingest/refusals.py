@@ -52,6 +52,10 @@ class Refusals:
         """Seconds until this address may be refused in the usual way again; 0 while it may."""
         return max(0.0, self._forgotten_at[self._place(address)] - now - self._most_s + self._every_s)
 
+    def often(self, address: str, now: float) -> bool:
+        """Whether this address was refused so often lately that more than half of its allowance is used up."""
+        return self._forgotten_at[self._place(address)] - now > self._most_s / 2
+
     def _place(self, address: str) -> int:
         digest = blake2b(_client(address).encode(), digest_size=8, key=self._key).digest()
         return int.from_bytes(digest, "big") % PLACES

@@ -46,7 +46,7 @@ class Limits:
 
     head_bytes_max: the line and headers of a request; Meta's are under 2 KiB.
     connections_max: each holds a few KiB and a file descriptor; over it, the one that has been idle longest goes.
-    strangers_max: connections from one address that was refused too often, as long as they carried nothing signed; over
+    strangers_max: connections from one address that was refused often, as long as they carried nothing signed; over
         it, those that have waited longest go. Whoever sends whole requests at once is answered before that.
     request_s: from connecting, or from the first byte of a request, to the last byte of its body.
     idle_s: a kept connection without a request; longer than the 60 s of most balancers, so that they close first.
@@ -182,7 +182,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _is_refused(self) -> bool:
-        return self.refusals is not None and self.refusals.wait_s(self.address, time.monotonic()) > 0
+        return self.refusals is not None and self.refusals.often(self.address, time.monotonic())
 
     def _count(self) -> None:
         if self.refusals is not None:

@@ -34,6 +34,15 @@ def test_whoever_waits_as_long_as_told_is_let_through_once_more(steps, burst, ev
     assert refusals.wait_s(A, now + wait_s + 1e-6) == 0
 
 
+def test_who_was_refused_often_is_known_for_half_the_time_in_which_all_is_forgotten():
+    refusals = Refusals(Allowance(10, 2), KEY)
+    for count in range(1, 11):
+        refusals.add(A, 1000)
+        assert refusals.often(A, 1000) == (count > 5)
+    assert refusals.often(A, 1009)
+    assert not refusals.often(A, 1010)
+
+
 def test_another_address_is_not_held_up_and_a_whole_subscriber_is():
     refusals = Refusals(HANDSHAKES, KEY)
     for address in (A, "2001:db8:1:2::5", "::ffff:198.51.100.1"):
