@@ -18,6 +18,7 @@ from schemas.ports import Event
 from schemas.states import MESSAGES, Number, number_key
 from schemas.topics import INBOUND, partition_of
 from services.api_sends import FAR, write
+from services.door import refuse_strays
 from services.running import App
 from services.shard import decode_state
 from services.token_desk import drop_token, keep_token, whose_token
@@ -53,6 +54,7 @@ def add(api: FastAPI, app: App) -> None:
     @api.post("/v1/numbers", status_code=202)
     async def add_number(body: Added) -> JSONResponse:
         """Register a number before its first webhook: `{number, waba?, business_phone?, token?}`."""
+        refuse_strays(body, ("number", "waba", "business_phone", "token"))
         number, waba, phone = (body.get(name, "") for name in ("number", "waba", "business_phone"))
         if not all(isinstance(text, str) for text in (number, waba, phone)) or not _is_id(number):
             raise HTTPException(422, {"title": "number is missing", "fix": "Give Meta's phone number id as `number`."})

@@ -18,6 +18,7 @@ from echo_sync.conversations import Conversations
 from echo_sync.media import Fetching
 from echo_sync.messages import Messages
 from ingest.app import create_app as create_public_app
+from ingest.refusals import Clients
 from ingest.webhook import Append, Webhook
 from schemas.ports import Event, EventLog, Lease, Processor, State
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number, Reach, Template
@@ -42,7 +43,7 @@ from services.runner import Perform, Runner
 from services.running import App, Clock, figures
 from services.sealing import Sealer, sealer_of
 from services.sending import Sending
-from services.settings import Settings, SettingsError, secrets
+from services.settings import Settings, guarded, secrets, short_secrets
 
 ROLES = ("ingest", "echo-sync", "sender", "media", "relay")
 STOP_LISTENING_S = 1.0
@@ -81,10 +82,13 @@ async def open_app(
     """Open everything that `roles` need and start it; close it in reverse order.
 
     Tests pass a clock, a transport in Graph's place, a log wrapped around the real one, and an SQLite VFS.
-    Raises SettingsError, PortInUse or FileInUse before anything has an effect.
+    Raises SettingsError, FileInUse, FolderUnusable or CannotListen with what to do about it.
     """
+    guarded(settings)
     async with AsyncExitStack() as stack:
         secrets_given, sealer = (secrets(settings) if "ingest" in roles else []), sealer_of(settings.encryption_keys)
+        if secrets_given and (fix := short_secrets(settings)):
+            log.warning("app_secret_short", fix=fix)
         edition = await open_edition(settings, clock, stack, vfs)
         log_ = wrap_log(edition.log) if wrap_log else edition.log
         tokens, metrics = _tokens(settings, edition, sealer, clock), Metrics(settings.metrics_numbers)
@@ -183,7 +187,7 @@ def _tokens(settings: Settings, edition: Edition, sealer: Sealer, clock: Clock) 
 
 
 def _start(app: App, stack: AsyncExitStack, processor: Processor, perform: Perform | None) -> None:
-    runner = Runner(processor, app.log, app.store, app.clock, app.metrics, foreign=foreign_type, perform=perform)
+    runner = Runner(processor, app.log, app.store, app.clock, app.notices, foreign=foreign_type, perform=perform)
     edition = app.edition
     serve = edition.around(runner.serve, lambda lease, for_s: app.keepers[lease.processor].holds(lease, for_s))
     drain = partial(_drain, runner)
@@ -212,8 +216,6 @@ async def _start_listeners(app: App, stack: AsyncExitStack, app_secrets: list[by
     from services.api import create_admin_app  # noqa: PLC0415 - FastAPI is slow to import; tools do without it
 
     settings = app.settings
-    if settings.admin_token is None and settings.admin_host not in ("127.0.0.1", "::1", "localhost"):
-        raise SettingsError("COEXIST_ADMIN_TOKEN must be set when COEXIST_ADMIN_HOST is not loopback.")
     app.admin = Edge(create_admin_app(app), settings.admin_host, settings.admin_port)
     stack.push_async_callback(app.admin.stop, STOP_LISTENING_S)
     for close in app.closing:
@@ -221,14 +223,17 @@ async def _start_listeners(app: App, stack: AsyncExitStack, app_secrets: list[by
     await app.admin.start()
     if "ingest" in app.roles:
         token = settings.meta_verify_token
+        clients = Clients(settings.trusted_proxies)
         webhook = Webhook(
             _observed_append(app),
             app_secrets,
             token.get_secret_value().encode() if token else b"",
             app.clock,
-            app.metrics,
+            app.notices,
+            clients,
         )
-        app.public = Edge(create_public_app(webhook), settings.host, settings.port)
+        refusals = None if clients.proxies else clients.unsigned
+        app.public = Edge(create_public_app(webhook), settings.host, settings.port, refusals=refusals)
         stack.push_async_callback(app.public.stop, STOP_LISTENING_S)
         await app.public.start()
 

@@ -6,28 +6,38 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 the service or the da
 import asyncio
 import contextlib
 import json
-import secrets
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import quote
 
 import click
 
+from services.arguments import META_ID, PHONE, SECONDS, TIMES, URL
 from services.cli_letters import dead_letters
 from services.cli_numbers import doctor, onboard
 from services.cli_operate import migrate, ready
 from services.cli_relays import relay
+from services.cli_run import demo, run, sandbox
 from services.cli_suppress import suppress
 from services.dead_letters import VERSION
-from services.failure import FAILED, UNREACHABLE, USAGE, Failure, place_of
-from services.scenarios import SCENARIOS
-
-if TYPE_CHECKING:
-    from services.settings import Settings
+from services.failure import FAILED, UNREACHABLE, USAGE, Failure, place_of, settings_or_exit
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Plainly(click.Group):
+    """Commands whose unforeseen failures are told in one sentence: a traceback may quote a message."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as problem:  # noqa: BLE001 - said without what it was about
+            raise Failure(f"Ended by {place_of(problem)}. It is a defect of Coexist.", FAILED) from None
+
+
+@click.group(cls=Plainly, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """One WhatsApp business number, in the Business App and in the Cloud API, on one clean timeline.
 
@@ -38,6 +48,9 @@ def main() -> None:
     """  # noqa: D301 - the backspace tells click not to fill this paragraph
 
 
+main.add_command(run)
+main.add_command(sandbox)
+main.add_command(demo)
 main.add_command(dead_letters)
 main.add_command(onboard)
 main.add_command(doctor)
@@ -45,38 +58,6 @@ main.add_command(migrate)
 main.add_command(ready)
 main.add_command(relay)
 main.add_command(suppress)
-
-
-def settings_or_exit() -> "Settings":
-    """The settings, or one sentence and exit 2."""
-    from services.settings import SettingsError, load  # noqa: PLC0415
-
-    try:
-        return load()
-    except SettingsError as problem:
-        raise Failure(str(problem), USAGE) from None
-
-
-def run_service(work: Callable[[], Any]) -> None:
-    """Run a service's coroutine on its loop; what keeps it from starting becomes a sentence and an exit code."""
-    from services.edge import PortInUse  # noqa: PLC0415
-    from services.log_sqlite import PartitionsChanged  # noqa: PLC0415
-    from services.serve import loop_factory  # noqa: PLC0415
-    from services.settings import SettingsError  # noqa: PLC0415
-    from services.sqlite_file import FileInUse  # noqa: PLC0415
-
-    try:
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
-            runner.run(work())
-    except (SettingsError, PortInUse, PartitionsChanged) as problem:
-        raise Failure(str(problem), USAGE) from None
-    except FileInUse as problem:
-        raise Failure(str(problem), UNREACHABLE) from None
-    except KeyboardInterrupt:
-        sys.exit(0)
-    except Exception as problem:  # noqa: BLE001 - crash-only: the process ends, and says where without saying what
-        sentence = f"Ended by {place_of(problem)}. Start it again: what was answered 200 is kept."
-        raise Failure(sentence, FAILED) from None
 
 
 @main.command()
@@ -95,116 +76,12 @@ def config() -> None:
 
 
 @main.command()
-@click.option("--roles", default="ingest,echo-sync,sender,media", show_default=True, help="Comma-separated roles.")
-@click.option("--check", is_flag=True, help="Check the settings and the data folder, then stop.")
-def run(roles: str, check: bool) -> None:  # noqa: FBT001 - click's way
-    """Run the service: take webhooks, keep the timeline, send."""
-    from services import logs  # noqa: PLC0415
-    from services.app import ROLES  # noqa: PLC0415
-    from services.serve import serve  # noqa: PLC0415
-    from services.settings import SettingsError  # noqa: PLC0415
-    from services.settings import secrets as app_secrets  # noqa: PLC0415
-
-    chosen = [role.strip() for role in roles.split(",") if role.strip()]
-    wrong = [role for role in chosen if role not in ROLES]
-    if wrong or not chosen:
-        raise Failure(f"{', '.join(wrong) or 'nothing'} is not a role. There are: {', '.join(ROLES)}.", USAGE)
-    settings = settings_or_exit()
-    try:
-        app_secrets(settings) if "ingest" in chosen else None
-    except SettingsError as problem:
-        raise Failure(str(problem), USAGE) from None
-    if check:
-        click.echo("The settings can be used.")
-        return
-    logs.configure(settings.log_format, settings.log_level)
-    run_service(lambda: serve(settings, chosen, _announce))
-
-
-def _announce(app: Any) -> None:
-    where = f"data in {app.settings.data_dir.resolve()}" if app.file else "on Kafka and Postgres"
-    lines = [f"Coexist {VERSION}  {app.edition.name} edition, {where}", ""]
-    if app.public is not None:
-        lines.append(f"  Webhook   http://{app.settings.host}:{app.public.port}/webhooks/meta")
-    admin = f"http://{app.settings.admin_host}:{app.admin.port}"
-    lines += [f"  Admin     {admin}/", f"  Metrics   {admin}/metrics", "", "  Ctrl-C stops."]
-    click.echo("\n".join(lines), err=True)
-
-
-@main.command()
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8082, show_default=True, help="Port; 0 means any free one."
-)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address; it holds nothing but play.")
-@click.option("--webhook-url", default="http://127.0.0.1:8080/webhooks/meta", show_default=True, help="Whom it calls.")
-@click.option("--seed", type=int, help="The same seed and calls give the same ids; default: a random one.")
-@click.option("--talk", default=0.0, help="Let people talk by themselves, at so many messages a second.")
-def sandbox(port: int, host: str, webhook_url: str, seed: int | None, talk: float) -> None:
-    """Run Meta in a box: Graph, signed webhooks with Meta's habits, a page, a ledger."""
-    from services.sandbox.app import serve  # noqa: PLC0415
-    from services.sandbox.config import SandboxConfig  # noqa: PLC0415
-
-    seeded = secrets.randbits(32) if seed is None else seed
-    wanted = SandboxConfig(host=host, port=port, webhook_url=webhook_url or None, seed=seeded, autoplay_per_s=talk)
-
-    def ready(real: int) -> None:
-        click.echo(f"Sandbox http://{host}:{real}/  app secret: {wanted.app_secret}  token: {wanted.access_token}")
-
-    try:
-        asyncio.run(serve(wanted, on_ready=ready))
-    except OSError:
-        raise Failure(f"Port {port} is in use. Use --port, or 0 for any free one.", USAGE) from None
-
-
-@main.command()
-@click.option("--seconds", type=float, help="End by itself after so many seconds, with a summary.")
-@click.option("--no-browser", is_flag=True, help="Do not open the page.")
-@click.option("--seed", default=7, show_default=True, help="Who says what, and what Meta does to it.")
-@click.option("--rate", default=8.0, show_default=True, help="Messages a second.")
-@click.option("--scenario", type=click.Choice(sorted(SCENARIOS)), help="Play this story instead, and end.")
-def demo(  # click hands over one argument per option
-    *, seconds: float | None, no_browser: bool, seed: int, rate: float, scenario: str | None
-) -> None:
-    """See it work: everything in one process, Meta included, with people talking on both sides.
-
-    \b
-    Or play a story, which checks what it promises (services/scenarios has them to read):
-      campaign  a boutique: personal templates, a person goes on with whoever answers
-      booking   a hotel: booking confirmations, changed by hand at the last minute
-      leads     an estate agency: the bot qualifies, an agent takes over
-      orders    a restaurant: automatic orders beside reservations by hand
-    """  # noqa: D301 - the backspace tells click not to fill this paragraph
-    from services import logs  # noqa: PLC0415
-
-    logs.configure("console", "warning")
-    if scenario is not None:
-        _play(scenario, seed)
-    from services.demo import Demo  # noqa: PLC0415
-
-    show = Demo(seconds=seconds, browser=not no_browser, seed=seed, rate=rate)
-    run_service(show.run)
-    sys.exit(0 if show.balanced else FAILED)
-
-
-def _play(scenario: str, seed: int) -> None:
-    from services.scenarios.play import run  # noqa: PLC0415
-
-    held: list[bool] = []
-
-    async def play() -> None:
-        held.append(await run(scenario, seed, click.echo))
-
-    run_service(play)
-    sys.exit(0 if held == [True] else FAILED)
-
-
-@main.command()
 @click.argument("name")
-@click.option("--number", default="106540352242922", show_default=True, help="Phone number id.")
-@click.option("--contact", default="34600111222", show_default=True, help="The customer's phone.")
+@click.option("--number", type=META_ID, default="106540352242922", show_default=True, help="Phone number id.")
+@click.option("--contact", type=PHONE, default="34600111222", show_default=True, help="The customer's phone.")
 @click.option("--text", default="Hola!", show_default=True, help="What is said.")
-@click.option("--duplicate", default=0, help="Send it N more times.")
-@click.option("--to-url", default="", help="Receiver; default: the webhook of this installation.")
+@click.option("--duplicate", type=TIMES, default=0, help="Send it N more times.")
+@click.option("--to-url", type=URL, default="", help="Receiver; default: the webhook of this installation.")
 @click.option("--secret", default="", help="App secret; default: COEXIST_META_APP_SECRETS, then the sandbox's.")
 def trigger(name: str, number: str, contact: str, text: str, duplicate: int, to_url: str, secret: str) -> None:
     """Send one signed webhook: message, echo, status, edit, revoke, history, contact, offboard, …"""
@@ -224,7 +101,7 @@ def trigger(name: str, number: str, contact: str, text: str, duplicate: int, to_
 @click.option("--from-start", is_flag=True, help="Begin with the oldest event that is kept.")
 @click.option("--no-follow", is_flag=True, help="End with the newest event.")
 @click.option("--json", "as_json", is_flag=True, help="Print CloudEvents JSON, one object per line.")
-@click.option("--number", default="", help="Only this business number.")
+@click.option("--number", type=META_ID, default="", help="Only this business number.")
 @click.option("--type", "kind", default="", help="Only this type.")
 def tail(topic: str, from_start: bool, no_follow: bool, as_json: bool, number: str, kind: str) -> None:  # noqa: FBT001
     """Print the events of a topic, one per line. TOPIC with or without its prefix."""
@@ -240,20 +117,20 @@ def tail(topic: str, from_start: bool, no_follow: bool, as_json: bool, number: s
 
 
 @main.command()
-@click.option("--number", default="", help="Phone number id of the business.")
+@click.option("--number", type=META_ID, default="", help="Phone number id of the business.")
 @click.option("--to", default="", help="The customer's phone or user id.")
 @click.option("--text", default="", help="What to say.")
 @click.option("--json", "json_file", type=click.File("rb"), help="A file with the data of send.requested; - for stdin.")
 @click.option("--bulk", is_flag=True, help="Let it wait behind everything else.")
 @click.option("--cancel", default="", help="Cancel this command instead.")
-@click.option("--wait", "wait_s", type=float, default=0, help="Wait so many seconds for its outcome.")
+@click.option("--wait", "wait_s", type=SECONDS, default=0, help="Wait so many seconds for its outcome.")
 def send(number: str, to: str, text: str, json_file: Any, bulk: bool, cancel: str, wait_s: float) -> None:  # noqa: FBT001
     """Write a send command and print its command_id."""
     from services.admin_client import AdminClient  # noqa: PLC0415
 
     client = AdminClient(settings_or_exit())
     if cancel:
-        client.call("DELETE", f"/v1/sends/{cancel}")
+        client.call("DELETE", f"/v1/sends/{quote(cancel, safe='')}")
         click.echo(cancel)
         return
     if json_file is not None:
@@ -285,7 +162,7 @@ def list_numbers() -> None:
 
 
 @numbers.command("show")
-@click.argument("number")
+@click.argument("number", type=META_ID)
 def show_number(number: str) -> None:
     """How a number stands, and how far its history import is, as JSON."""
     from services.admin_client import AdminClient  # noqa: PLC0415
@@ -294,8 +171,8 @@ def show_number(number: str) -> None:
 
 
 @numbers.command("add")
-@click.argument("number")
-@click.option("--waba", default="", help="WhatsApp Business Account id.")
+@click.argument("number", type=META_ID)
+@click.option("--waba", type=META_ID, default="", help="WhatsApp Business Account id.")
 @click.option("--token-file", type=click.File("r"), help="A file with the number's own access token; - for stdin.")
 def add_number(number: str, waba: str, token_file: Any) -> None:
     """Register a number, or give it an access token of its own, which needs COEXIST_ENCRYPTION_KEYS."""
@@ -317,14 +194,14 @@ def _switch(number: str, action: str) -> None:
 
 
 @numbers.command()
-@click.argument("number")
+@click.argument("number", type=META_ID)
 def pause(number: str) -> None:
     """Hold all sends of a number."""
     _switch(number, "pause")
 
 
 @numbers.command()
-@click.argument("number")
+@click.argument("number", type=META_ID)
 def resume(number: str) -> None:
     """Let a number send again."""
     _switch(number, "resume")
@@ -387,16 +264,32 @@ def export(directory: Path, check: bool) -> None:  # noqa: FBT001 - click's way
     """Write the JSON Schemas and the AsyncAPI document into DIRECTORY."""
     from schemas.contract import stale, write  # noqa: PLC0415
 
-    if not check:
-        write(directory)
-    elif old := stale(directory):
-        raise Failure(f"Stale: {', '.join(old)}. Run `coexist schemas export {directory}`.")
+    try:
+        if not check:
+            write(directory)
+        elif old := stale(directory):
+            raise Failure(f"Stale: {', '.join(old)}. Run `coexist schemas export {directory}`.")
+    except OSError as problem:
+        why = (problem.strerror or type(problem).__name__).lower()
+        raise Failure(f"{directory} cannot be used: {why}. Name a folder that this user may write.", USAGE) from None
 
 
 @main.command()
 @click.option("--only", default="", help="Comma-separated goals, such as P1,P5.")
-@click.option("--events", default=200_000, show_default=True, help="Events for the growth of memory (P10).")
-@click.option("--imported", default=200_000, show_default=True, help="Messages of the history import (P12).")
+@click.option(
+    "--events",
+    type=click.IntRange(1),
+    default=200_000,
+    show_default=True,
+    help="Events for the growth of memory (P10).",
+)
+@click.option(
+    "--imported",
+    type=click.IntRange(1),
+    default=200_000,
+    show_default=True,
+    help="Messages of the history import (P12).",
+)
 def bench(only: str, events: int, imported: int) -> None:
     """Measure the goals of performance against their floors, in one run on this machine."""
     from services.bench import main as measure  # noqa: PLC0415

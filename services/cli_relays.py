@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from services.failure import USAGE, Failure
+from services.failure import Failure, settings_or_exit
 
 if TYPE_CHECKING:
     from services.admin_client import AdminClient
@@ -12,12 +12,8 @@ if TYPE_CHECKING:
 
 def _client() -> "AdminClient":
     from services.admin_client import AdminClient  # noqa: PLC0415
-    from services.settings import SettingsError, load  # noqa: PLC0415
 
-    try:
-        return AdminClient(load())
-    except SettingsError as problem:
-        raise Failure(str(problem), USAGE) from None
+    return AdminClient(settings_or_exit())
 
 
 @click.group()

@@ -5,26 +5,23 @@ from urllib.parse import quote
 
 import click
 
-from services.failure import USAGE, Failure
+from services.arguments import META_ID
+from services.failure import settings_or_exit
 
 if TYPE_CHECKING:
     from services.admin_client import AdminClient
 
 PAGE = 1_000
 
-number_option = click.option("--number", required=True, help="Phone number id of the business.")
+number_option = click.option("--number", type=META_ID, required=True, help="Phone number id of the business.")
 contact_option = click.option("--contact", required=True, help="The person's phone or user id.")
 scope_option = click.option("--all", "everything", is_flag=True, help="Every message, not only marketing.")
 
 
 def _client() -> "AdminClient":
     from services.admin_client import AdminClient  # noqa: PLC0415
-    from services.settings import SettingsError, load  # noqa: PLC0415
 
-    try:
-        return AdminClient(load())
-    except SettingsError as problem:
-        raise Failure(str(problem), USAGE) from None
+    return AdminClient(settings_or_exit())
 
 
 @click.group()

@@ -16,6 +16,7 @@ from services.outbox import Outbox
 from services.owner import own_name
 from services.postgres import Postgres
 from services.settings import Settings, SettingsError
+from services.sqlite_file import usable
 from services.store_postgres import PostgresStore
 
 LEASE_TTL_S = 7.0
@@ -38,7 +39,8 @@ async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
         await log.start()
     except LogUnavailable as problem:
         raise SettingsError(f"The cluster cannot be used: {problem}.") from None
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with usable(settings.data_dir / "admin.json"):
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
     store = PostgresStore(database, settings.partitions)
     publishing = _Publishing(store, kafka, log)
     stack.push_async_callback(publishing.outbox.close)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from schemas.ports import EventLog, Lease, Store
 from services.log_sqlite import SqliteLog
 from services.settings import Settings, SettingsError
-from services.sqlite_file import SqliteFile
+from services.sqlite_file import SqliteFile, usable
 from services.store_sqlite import SqliteStore
 
 FILE_NAME = "coexist.db"
@@ -41,13 +41,17 @@ class Edition:
 
 
 async def open_edition(settings: Settings, clock: Clock, stack: AsyncExitStack, vfs: str = "") -> Edition:
-    """Open the edition that the settings name. Raises SettingsError when they name half of one."""
+    """Open the edition that the settings name.
+
+    Raises SettingsError when they name half of one, FileInUse or FolderUnusable.
+    """
     kafka, database = settings.kafka_bootstrap_servers, settings.database_url
     if not kafka and database is None:
-        file = SqliteFile(settings.data_dir / FILE_NAME, vfs)
-        stack.push_async_callback(file.close)
-        log = SqliteLog(file, settings.partitions, clock)
-        return Edition("embedded", log, SqliteStore(file, log, clock), file=file)
+        with usable(settings.data_dir / FILE_NAME):
+            file = SqliteFile(settings.data_dir / FILE_NAME, vfs)
+            stack.push_async_callback(file.close)
+            log = SqliteLog(file, settings.partitions, clock)
+            return Edition("embedded", log, SqliteStore(file, log, clock), file=file)
     if not kafka:
         raise SettingsError("COEXIST_DATABASE_URL is set, so COEXIST_KAFKA_BOOTSTRAP_SERVERS must be set as well.")
     if database is None or not database.get_secret_value().startswith(("postgresql://", "postgres://")):

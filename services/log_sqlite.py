@@ -267,9 +267,15 @@ def _records(row: tuple[Any, ...], topic: str, partition: int, offset: int) -> l
     ]
 
 
+def partitions_of(connection: apsw.Connection) -> int | None:
+    """The number of partitions that the file was made with; None where it was never used. Raises apsw.Error."""
+    count: int | None = one(connection, "SELECT count FROM partitions")
+    return count
+
+
 def _prepare(file: SqliteFile, partitions: int) -> None:
     file.script(SCHEMA)
-    made_with = one(file.reading, "SELECT count FROM partitions")
+    made_with = partitions_of(file.reading)
     if made_with is None:
         file.script(f"INSERT INTO partitions VALUES ({int(partitions)})")  # noqa: S608 - a number
     elif made_with != partitions:

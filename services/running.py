@@ -14,6 +14,7 @@ from services.edition import Edition
 from services.leases import LeaseKeeper
 from services.media import MediaWorker
 from services.metrics import Figures, Metrics
+from services.notices import Notices
 from services.relay import Relaying
 from services.runner import Runner
 from services.settings import Settings
@@ -45,6 +46,10 @@ class App:
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     sandbox_url: str = ""
+    notices: Notices = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.notices = Notices(self.metrics, self.clock)
 
     @property
     def file(self) -> SqliteFile | None:

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import apsw
 import click
@@ -14,7 +15,8 @@ from schemas.ports import Record
 from schemas.topics import TOPICS
 from services.admin_client import unreachable
 from services.edition import FILE_NAME
-from services.log_sqlite import LogFile
+from services.failure import Failure
+from services.log_sqlite import LogFile, partitions_of
 from services.settings import Settings
 
 LOOK_EVERY_S = 0.05
@@ -31,15 +33,24 @@ def tail(
     path = settings.data_dir / FILE_NAME
     if not path.exists():
         raise unreachable(f"{path} does not exist. Start `coexist run` first, or set COEXIST_DATA_DIR.")
-    with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
-        connection.set_busy_timeout(2_000)
-        file = LogFile(connection, settings.partitions)
-        for record in _records(file, name, settings.partitions, from_start=from_start, follow=follow):
+    try:
+        for record in _records(path, name, from_start=from_start, follow=follow):
             if (not number or record.event.number == number) and (not kind or record.event.type == kind):
                 yield _line(record, as_json=as_json)
+    except apsw.Error as problem:
+        sentence = f"{path} cannot be read: {type(problem).__name__}. Is COEXIST_DATA_DIR the folder of `coexist run`?"
+        raise Failure(sentence) from None
 
 
-def _records(file: LogFile, name: str, partitions: int, *, from_start: bool, follow: bool) -> Iterator[Record]:
+def _records(path: Path, name: str, *, from_start: bool, follow: bool) -> Iterator[Record]:
+    with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+        connection.set_busy_timeout(2_000)
+        partitions = partitions_of(connection)
+        if partitions is not None:
+            yield from _all(LogFile(connection, partitions), name, partitions, from_start=from_start, follow=follow)
+
+
+def _all(file: LogFile, name: str, partitions: int, *, from_start: bool, follow: bool) -> Iterator[Record]:
     begin_at_end = follow and not from_start
     positions = [file.end(name, partition) if begin_at_end else 0 for partition in range(partitions)]
     while True:
