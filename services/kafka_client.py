@@ -28,7 +28,8 @@ from services.settings import Settings, SettingsError
 
 CONFIRM_S = 3.0
 """What Kafka gets to confirm a record (reliability 2.2)."""
-CONNECT_S = 3.0
+START_S = 12.0
+"""What a client gets to start: the first server it asks may be frozen, which it learns after REQUEST_MS."""
 DISPOSE_S = 2.0
 WEDGED_S = 30.0
 """A producer that has confirmed nothing for so long is replaced: what it held is repeated by its caller anyway."""
@@ -134,7 +135,8 @@ class Writer:
         self._kafka = kafka
         self._may_write = may_write
         self._producer: AIOKafkaProducer | None = None
-        self._starting = asyncio.Lock()
+        self._connecting: asyncio.Task[AIOKafkaProducer] | None = None
+        self._away = False
         self._unconfirmed: dict[asyncio.Future[Any], tuple[float, int]] = {}
         self._unconfirmed_bytes = 0
         self._disposing: set[asyncio.Task[None]] = set()
@@ -142,12 +144,15 @@ class Writer:
 
     async def start(self) -> None:
         """Connect. Raises LogUnavailable."""
-        async with _deadline(CONNECT_S):
+        async with _deadline(START_S):
             await self._ready()
 
     async def close(self) -> None:
         """Let go of the connections. Never raises, never hangs."""
         self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
         if self._producer is not None:
             self._replace(self._producer)
         while self._disposing:
@@ -205,14 +210,23 @@ class Writer:
     # --- the producer
 
     async def _ready(self) -> AIOKafkaProducer:
+        """The producer, once it is connected. While Kafka is known to be away, nobody waits for the next attempt."""
         if self._producer is not None:
             return self._producer
-        async with self._starting:
-            if self._producer is None:
-                if self._closed:
-                    raise LogUnavailable("the producer has stopped")
-                self._producer = await self._connect()
-        return self._producer
+        if self._closed:
+            raise LogUnavailable("the producer has stopped")
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(self._connected)
+        if self._away:
+            raise LogUnavailable("Kafka cannot be reached")
+        return await asyncio.shield(self._connecting)
+
+    def _connected(self, task: "asyncio.Task[AIOKafkaProducer]") -> None:
+        self._connecting = None
+        self._away = task.cancelled() or task.exception() is not None
+        if not self._away:
+            self._producer = task.result()
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -224,7 +238,7 @@ class Writer:
         )
         _guard(producer, self._may_write)
         try:
-            async with asyncio.timeout(CONNECT_S):
+            async with asyncio.timeout(START_S):
                 await producer.start()
         except BaseException as problem:
             self._dispose(producer)
@@ -251,6 +265,7 @@ class Writer:
         waited_s = self.oldest_s()
         if waited_s > WEDGED_S and self._producer is not None:
             self._replace(self._producer)
+            self._away = True
         elif waited_s > CONFIRM_S:
             raise LogUnavailable("Kafka has not confirmed older records in time")
         if self._unconfirmed_bytes > UNCONFIRMED_BYTES_MAX:

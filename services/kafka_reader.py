@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from schemas.cloudevents import UNREADABLE, NotAnEvent, event_from_headers
 from schemas.ports import Event, LogUnavailable, Record
 from schemas.topics import OUTBOUND, OUTBOUND_BULK, TOPICS, partition_of
-from services.kafka_client import CONNECT_S, DISPOSE_S, Kafka, bounded
+from services.kafka_client import DISPOSE_S, START_S, Kafka, bounded
 
 FETCH_WAIT_MS = 100
 """How long a broker holds an empty fetch: a resumed partition waits for it at most so long."""
@@ -241,7 +241,7 @@ class Feed:
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
         )
-        async with asyncio.timeout(CONNECT_S):
+        async with asyncio.timeout(START_S):
             await consumer.start()
         self._changed = True
         while True:

@@ -57,7 +57,9 @@ async def create(kafka: Kafka, partitions: int) -> list[str]:
         for _, code, *_ in answer.topic_errors:
             if code not in (0, TOPIC_EXISTS):
                 raise LogUnavailable(f"Kafka refused to create a topic: {for_code(code).__name__}")
-        return [kafka.topic(topic.name) for topic in missing]
+        made = [kafka.topic(topic.name) for topic in missing]
+        await _described(admin, made)
+        return made
 
     return await _asked(kafka, work)
 
