@@ -21,6 +21,7 @@ from services.cli_relays import relay
 from services.cli_suppress import suppress
 from services.dead_letters import VERSION
 from services.failure import FAILED, UNREACHABLE, USAGE, Failure, place_of
+from services.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
     from services.settings import Settings
@@ -160,15 +161,41 @@ def sandbox(port: int, host: str, webhook_url: str, seed: int | None, talk: floa
 @click.option("--no-browser", is_flag=True, help="Do not open the page.")
 @click.option("--seed", default=7, show_default=True, help="Who says what, and what Meta does to it.")
 @click.option("--rate", default=8.0, show_default=True, help="Messages a second.")
-def demo(seconds: float | None, no_browser: bool, seed: int, rate: float) -> None:  # noqa: FBT001 - click's way
-    """See it work: everything in one process, Meta included, with people talking on both sides."""
+@click.option("--scenario", type=click.Choice(sorted(SCENARIOS)), help="Play this story instead, and end.")
+def demo(  # click hands over one argument per option
+    *, seconds: float | None, no_browser: bool, seed: int, rate: float, scenario: str | None
+) -> None:
+    """See it work: everything in one process, Meta included, with people talking on both sides.
+
+    \b
+    Or play a story, which checks what it promises (services/scenarios has them to read):
+      campaign  a boutique: personal templates, a person goes on with whoever answers
+      booking   a hotel: booking confirmations, changed by hand at the last minute
+      leads     an estate agency: the bot qualifies, an agent takes over
+      orders    a restaurant: automatic orders beside reservations by hand
+    """  # noqa: D301 - the backspace tells click not to fill this paragraph
     from services import logs  # noqa: PLC0415
-    from services.demo import Demo  # noqa: PLC0415
 
     logs.configure("console", "warning")
+    if scenario is not None:
+        _play(scenario, seed)
+    from services.demo import Demo  # noqa: PLC0415
+
     show = Demo(seconds=seconds, browser=not no_browser, seed=seed, rate=rate)
     run_service(show.run)
     sys.exit(0 if show.balanced else FAILED)
+
+
+def _play(scenario: str, seed: int) -> None:
+    from services.scenarios.play import run  # noqa: PLC0415
+
+    held: list[bool] = []
+
+    async def play() -> None:
+        held.append(await run(scenario, seed, click.echo))
+
+    run_service(play)
+    sys.exit(0 if held == [True] else FAILED)
 
 
 @main.command()
