@@ -138,6 +138,7 @@ def _hear(turn: Turn, item: Item, source: int) -> Person:
 
 
 def _on_echo(turn: Turn, item: Item) -> None:
+    numbers.on_the_phone(turn, item)
     before = turn.message(item.number, item.message_id)
     person = turn.person(item, item.message_id)
     now = msg.heard(before, item, ECHO, person.conversation_id)
@@ -267,6 +268,7 @@ def _on_contact(turn: Turn, item: Item) -> None:
 
 def _on_entry(turn: Turn, item: Item) -> None:
     """The newest change of an entry counts; it is told when it changes something (Meta contract 5.7)."""
+    numbers.on_the_phone(turn, item)
     known = find(turn, item.number, item.contact)
     said = copy.copy(item)
     if known is not None and known.name:  # what people call themselves stays what they are called

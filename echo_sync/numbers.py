@@ -16,6 +16,7 @@ from schemas.topics import ACCOUNT
 
 NOBODY = frozenset({"", "unknown"})
 REGISTERED = "REGISTERED"
+PHONE_SEEN_EVERY_S = 86_400.0
 
 
 def meet(turn: Turn, item: Item) -> None:
@@ -46,6 +47,15 @@ def _complete(turn: Turn, known: Number, item: Item) -> None:
     turn.put(number_key(found.number), found)
     if found.waba:
         introduce(turn, found, item)
+
+
+def on_the_phone(turn: Turn, item: Item) -> None:
+    """Somebody used the Business App: a phone that is not opened for two weeks is disconnected (Meta contract 5.8)."""
+    known: Number | None = turn.get(number_key(item.number))
+    if known is not None and item.at >= known.phone_at + PHONE_SEEN_EVERY_S:
+        seen = copy.copy(known)
+        seen.phone_at = item.at
+        turn.put(number_key(item.number), seen)
 
 
 def on_account(turn: Turn, item: Item) -> None:
@@ -86,6 +96,9 @@ def hear(turn: Turn, item: Item, said: tuple[Word, ...]) -> None:
         return
     turn.put(number_key(item.number), after)
     turn.tell_account(item.number, lifecycle.facts(before, after, item, turn.now, turn.now))
+    asked = lifecycle.confirmation(after, turn.now)
+    if asked is not None and asked != lifecycle.confirmation(before, turn.now):
+        turn.decision.calls.append(asked)
 
 
 def on_answer(turn: Turn, item: Item) -> None:
@@ -105,12 +118,14 @@ def on_answer(turn: Turn, item: Item) -> None:
 
 
 def wake(turn: Turn, number: Number) -> None:
-    """A restriction or the time of onboarding is over."""
+    """A restriction or the time of onboarding is over, or it is time to ask Graph once more."""
     assert number.wake_at is not None  # noqa: S101 - it was due
     after = lifecycle.settled(copy.copy(number), turn.now)
     turn.put(number_key(number.number), after)
     just_before = math.nextafter(number.wake_at, 0)
     turn.tell_account(number.number, lifecycle.facts(number, after, None, turn.now, just_before))
+    if (asked := lifecycle.confirmation(after, turn.now)) is not None:
+        turn.decision.calls.append(asked)
 
 
 # --- history imports

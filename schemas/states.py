@@ -53,6 +53,7 @@ class Number(State):
     """A business number as we know it. Owner: echo_sync.messages.
 
     `standings` by respect, see `echo_sync.lifecycle`; `paused_because` follows from them and is what the sender reads.
+    `phone_at`: when somebody last used the phone or a companion, to the day.
     """
 
     number: str = ""
@@ -62,6 +63,7 @@ class Number(State):
     paused_because: str = ""
     changed_at: float = 0
     standings: dict[str, Standing] = {}
+    phone_at: float = 0
 
 
 class Reach(State):

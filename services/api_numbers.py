@@ -101,6 +101,7 @@ def view(state: Number, now: float) -> dict[str, Any]:
         "sending": "paused" if because else "on",
         "because": because or None,
         "life": lifecycle.life(state, now),
+        "phone_seen_at": rfc3339(state.phone_at) if state.phone_at else None,
         "reason": (standing.why if standing is not None else "") or None,
     }
 

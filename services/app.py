@@ -23,6 +23,7 @@ from schemas.ports import Event, EventLog, Lease, Processor, State
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number, Reach, Template
 from sender import graph
 from sender.delivery import Delivery
+from services.confirming import Confirming
 from services.dead_letters import VERSION
 from services.edge import Edge
 from services.edition import open_edition
@@ -98,7 +99,7 @@ async def open_app(
 
 def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: httpx.AsyncBaseTransport | None) -> None:
     if "echo-sync" in app.roles:
-        _start(app, stack, _messages(app.settings, key), None)
+        _start(app, stack, _messages(app.settings, key), _confirming(app, stack, transport))
         _start(app, stack, Conversations(app.settings.pause_minutes * 60), None)
     if "sender" in app.roles:
         client = graph.client(transport)
@@ -128,6 +129,13 @@ def _messages(settings: Settings, key: bytes) -> Messages:
         opt_out_words=settings.opt_out_words,
         opt_in_words=settings.opt_in_words,
     )
+
+
+def _confirming(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> Confirming:
+    client = graph.client(transport)
+    stack.push_async_callback(client.aclose)
+    root = f"{app.settings.meta_graph_url.rstrip('/')}/{app.settings.meta_graph_version}"
+    return Confirming(app.log, client, root, _token_of(app.settings), app.clock)
 
 
 def _start_media(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> None:

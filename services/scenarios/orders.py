@@ -14,6 +14,11 @@ DAY_MINUTES = 24 * 60
 
 async def play(stage: Stage) -> None:
     """Tell the story."""
+    await _evening(stage)
+    await _midnight(stage)
+
+
+async def _evening(stage: Stage) -> None:
     stage.scene("Friday evening. Jordi orders from the catalogue.")
     order = await stage.customer(JORDI, "Sense ceba, si us plau", kind="order", minutes_ago=5)
 
@@ -55,6 +60,8 @@ async def play(stage: Stage) -> None:
 
     await stage.check("and is answered at once", nobody_waits)
 
+
+async def _midnight(stage: Stage) -> None:
     stage.scene("Midnight. The kitchen is closed, and the Business App says so to everybody by itself.")
     told = {}
     for who in LATE:

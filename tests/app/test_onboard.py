@@ -216,6 +216,22 @@ async def test_offboarding_pauses_a_send_and_reconnecting_lets_it_go_by_itself(t
         assert kinds == ["number.onboarded", "number.offboarded", "number.reconnected"]
 
 
+async def test_a_number_stays_silent_for_as_long_as_graph_does_not_know_it_as_coexisting(tmp_path):
+    async with together(tmp_path) as rig:
+        await rig.customer()
+        await until(rig.conversation)
+        await rig.control("/faults", {"on_biz_app": False})
+        await rig.control("/trigger", {"name": "reconnect", "number": NUMBER})
+
+        async def because():
+            return (await number(rig))["because"]
+
+        await until(because)
+        for lease in rig.app.keepers["echo_sync.messages"].held.values():
+            await rig.app.runners["echo_sync.messages"].drain(lease)
+        assert await because() == "reconnecting"
+
+
 async def test_a_number_that_nobody_knows_cannot_be_shown_paused_or_synchronised(tmp_path):
     async with together(tmp_path) as rig:
         calls = [("GET", ""), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/syncs/history")]

@@ -101,7 +101,10 @@ ROWS = {
         "app/test_app_sends.py::test_a_paused_number_sends_nothing_and_what_a_person_answered_meanwhile_is_withdrawn",
         "unit/test_delivery.py::test_a_send_that_waited_too_long_expires",
     ],
-    40: ["unit/test_lifecycle.py::test_a_removal_tells_metas_reason"],
+    40: [
+        "unit/test_lifecycle.py::test_the_phone_is_seen_by_echoes_and_the_address_book_and_not_by_customers",
+        "unit/test_lifecycle.py::test_a_removal_tells_metas_reason",
+    ],
     41: [f"{HERE}::test_row_41_what_a_companion_cannot_show_is_a_placeholder_and_never_a_text"],
     42: ["unit/test_media.py::test_every_kind_of_media_is_fetched_at_once"],
     43: [f"{HERE}::test_row_43_a_missing_or_null_body_degrades_and_blocks_nobody"],
