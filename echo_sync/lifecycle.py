@@ -147,7 +147,6 @@ def _rank(value: str) -> int:
 def settled(number: Number, now: float) -> Number:
     """The number with what follows from its standings now: whether it sends, and when to look again."""
     number.paused_because = next((v for respect, gone in PAUSING if (v := value_of(number, respect, now)) in gone), "")
-    number.opening_because = value_of(number, RESTRICTION, now)
     ends = [standing.until for standing in number.standings.values() if standing.until > now]
     if life(number, now) == RECONNECTING:
         ends.append(now + CONFIRM_EVERY_S)

@@ -52,8 +52,7 @@ class Standing(State):
 class Number(State):
     """A business number as we know it. Owner: echo_sync.messages.
 
-    `standings` by respect, see `echo_sync.lifecycle`. What follows from them is for the sender to read:
-    `paused_because`, why nothing may be sent; `opening_because`, why no conversation may be opened (no template sent).
+    `standings` by respect, see `echo_sync.lifecycle`; `paused_because` follows from them and is what the sender reads.
     `phone_at`: when somebody last used the phone or a companion, to the day.
     """
 
@@ -64,7 +63,6 @@ class Number(State):
     paused_because: str = ""
     changed_at: float = 0
     standings: dict[str, Standing] = {}
-    opening_because: str = ""
     phone_at: float = 0
 
 

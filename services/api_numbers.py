@@ -135,7 +135,6 @@ def view(state: Number, now: float) -> dict[str, Any]:
         "sending": "paused" if because else "on",
         "because": because or None,
         "life": lifecycle.life(state, now),
-        "opening_because": state.opening_because or None,
         "phone_seen_at": rfc3339(state.phone_at) if state.phone_at else None,
         "reason": (standing.why if standing is not None else "") or None,
     }

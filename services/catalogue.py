@@ -174,6 +174,7 @@ _SENDING = (
         "Time of a send request to Meta's Graph API.",
         outcome=_of("accepted", "rejected", "ambiguous", "not_sent"),
     ),
+    _gauge("coexist_media_queue_depth", "messages", "Messages whose media is still to be fetched and kept."),
     _gauge("coexist_sends_queue_depth", "commands", "Commands in line or under way."),
     _gauge(
         "coexist_sends_ambiguous", "commands", "Commands whose answer never came and that no evidence has settled yet."

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from echo_sync.media import JOB_PREFIX
+from echo_sync.media import NAME as FETCHING
 from schemas.ports import EventLog, Store
 from schemas.states import DELIVERY
 from schemas.topics import partition_of
@@ -93,7 +95,12 @@ def figures(app: App) -> Figures:
 
 def _queue(app: App) -> dict[str, Sequence[tuple[Mapping[str, str], float]]]:
     store = app.store
-    if DELIVERY not in app.runners or not isinstance(store, SqliteStore):
+    if not isinstance(store, SqliteStore):
         return {}
-    depth = sum(store.count(DELIVERY, shard, SLOT_PREFIX) for shard in range(app.log.partitions))
-    return {"coexist_sends_queue_depth": [({}, float(depth))]}
+    queues = {DELIVERY: ("coexist_sends_queue_depth", SLOT_PREFIX), FETCHING: ("coexist_media_queue_depth", JOB_PREFIX)}
+    found: dict[str, Sequence[tuple[Mapping[str, str], float]]] = {}
+    for processor, (name, prefix) in queues.items():
+        if processor in app.runners:
+            depth = sum(store.count(processor, shard, prefix) for shard in range(app.log.partitions))
+            found[name] = [({}, float(depth))]
+    return found

@@ -223,14 +223,6 @@ def test_a_restriction_ends_by_itself_and_says_so():
     assert facts(memory)[-1]["sending"] == "active"
 
 
-def test_a_restriction_of_opening_conversations_is_there_for_the_sender_to_read():
-    restriction = {"restriction_type": "RESTRICTED_BIZ_INITIATED_MESSAGING", "expiration": str(int(T0 + HOUR))}
-    memory = world(update("ACCOUNT_RESTRICTION", T0, restriction_info=[restriction]))
-    assert (paused(memory), number(memory).opening_because) == ("", "restricted_business_initiated")
-    memory.run_until(T0 + HOUR + 1)
-    assert number(memory).opening_because == ""
-
-
 def test_a_number_that_is_said_to_be_back_sends_once_graph_confirms_it():
     memory = world()
     memory.confirms = False
