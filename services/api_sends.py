@@ -110,20 +110,7 @@ def add(api: FastAPI, app: App) -> None:
     async def get_send(command_id: str) -> JSONResponse:
         """The story of a command so far, in order."""
         state = await _command(app, command_id)
-        return JSONResponse(
-            {
-                "command_id": state.command_id,
-                "number": state.number,
-                "state": state.state,
-                "attempt": state.attempt,
-                "kind": state.kind,
-                "template": state.template or None,
-                "body": "fallback" if state.fell_back else "message",
-                "origin": state.origin,
-                "message_id": state.message_id or None,
-                "story": [step | {"at": rfc3339(step["at"])} for step in story_of(state)],
-            }
-        )
+        return JSONResponse(_told(state))
 
     @api.delete("/v1/sends/{command_id}", status_code=202)
     async def cancel_send(command_id: str) -> JSONResponse:
@@ -143,3 +130,18 @@ async def _command(app: App, command_id: str) -> Command:
         raise HTTPException(404, {"title": "no such command", "fix": "It may still be on its way; ask again."})
     state: Command = decode_state(Command, value)
     return state
+
+
+def _told(state: Command) -> dict[str, Any]:
+    return {
+        "command_id": state.command_id,
+        "number": state.number,
+        "state": state.state,
+        "attempt": state.attempt,
+        "kind": state.kind,
+        "template": state.template or None,
+        "body": "fallback" if state.fell_back else "message",
+        "origin": state.origin,
+        "message_id": state.message_id or None,
+        "story": [step | {"at": rfc3339(step["at"])} for step in story_of(state)],
+    }
