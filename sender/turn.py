@@ -1,6 +1,7 @@
 """One event's decision in the making: states to look at and to change, outcomes to tell, calls to ask for."""
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +9,20 @@ import orjson
 
 from schemas.instants import rfc3339
 from schemas.items import Contact
-from schemas.ports import Decision, Event, State, States, foreign
-from schemas.states import MESSAGES, Conversation, Number, number_key
+from schemas.ports import Decision, Event, Missing, State, States, foreign
+from schemas.states import (
+    CONVERSATIONS,
+    MESSAGES,
+    Conversation,
+    Number,
+    alias_key,
+    conversation_key,
+    number_key,
+    reach_key,
+)
 from schemas.topics import SENDS
 from sender import command as cmd
-from sender.command import Command, Lane, Queue, Request
+from sender.command import Command, Lane, Queue, Request, lane_of
 from sender.conditions import find_conversation
 
 STORY_MAX = 40
@@ -53,6 +63,17 @@ class Turn:
         """A state, with this turn's own changes."""
         changed = self.decision.states
         return changed[key] if key in changed else self.states.get(key)
+
+    def need(self, keys: Iterable[str]) -> None:
+        """See that all of these are loaded, together. Raises Missing with those that are not."""
+        missing: list[str] = []
+        for key in keys:
+            try:
+                self.get(key)
+            except Missing as absent:
+                missing += absent.keys
+        if missing:
+            raise Missing(missing)
 
     def change(self, key: str) -> Any:
         """This turn's own copy of a state, kept for the commit; None where there is none."""
@@ -95,7 +116,11 @@ class Turn:
         return known is not None and bool(known.paused_because)
 
     def conversation(self, number: str, to: Contact) -> Conversation | None:
-        """The conversation with a recipient, as its owner last committed it."""
+        """The conversation with a recipient, as its owner last committed it. Their reach is loaded with it."""
+        alias = self.get(foreign(MESSAGES, alias_key(number, lane_of(to))))
+        if alias is not None:
+            reach = foreign(MESSAGES, reach_key(alias.conversation))
+            self.need([reach, foreign(CONVERSATIONS, conversation_key(alias.conversation))])
         return find_conversation(self.get, number, to)
 
     def tell(self, command: Command, kind: str, reason: str = "", **more: Any) -> None:

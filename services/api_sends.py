@@ -118,7 +118,7 @@ def add(api: FastAPI, app: App) -> None:
     async def get_send(command_id: str) -> JSONResponse:
         """The story of a command so far, in order."""
         state = await _command(app, command_id)
-        return JSONResponse(_story(state))
+        return JSONResponse(_told(state))
 
     @api.delete("/v1/sends/{command_id}", status_code=202)
     async def cancel_send(command_id: str) -> JSONResponse:
@@ -132,7 +132,15 @@ def add(api: FastAPI, app: App) -> None:
         return JSONResponse({"command_id": command_id}, 202)
 
 
-def _story(state: Command) -> dict[str, Any]:
+async def _command(app: App, command_id: str) -> Command:
+    value = await find(app, DELIVERY, command_key(command_id))
+    if value is None:
+        raise HTTPException(404, {"title": "no such command", "fix": "It may still be on its way; ask again."})
+    state: Command = decode_state(Command, value)
+    return state
+
+
+def _told(state: Command) -> dict[str, Any]:
     return {
         "command_id": state.command_id,
         "number": state.number,
@@ -145,11 +153,3 @@ def _story(state: Command) -> dict[str, Any]:
         "message_id": state.message_id or None,
         "story": [step | {"at": rfc3339(step["at"])} for step in story_of(state)],
     }
-
-
-async def _command(app: App, command_id: str) -> Command:
-    value = await find(app, DELIVERY, command_key(command_id))
-    if value is None:
-        raise HTTPException(404, {"title": "no such command", "fix": "It may still be on its way; ask again."})
-    state: Command = decode_state(Command, value)
-    return state

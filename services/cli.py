@@ -15,7 +15,7 @@ import click
 
 from services.arguments import META_ID, PHONE, SECONDS, TIMES, URL
 from services.cli_letters import dead_letters
-from services.cli_numbers import doctor, onboard
+from services.cli_numbers import doctor, onboard, token_in
 from services.cli_operate import migrate, ready
 from services.cli_relays import relay
 from services.cli_run import demo, run, sandbox
@@ -178,12 +178,8 @@ def add_number(number: str, waba: str, token_file: Any) -> None:
     """Register a number, or give it an access token of its own, which needs COEXIST_ENCRYPTION_KEYS."""
     from services.admin_client import AdminClient  # noqa: PLC0415
 
-    client = AdminClient(settings_or_exit())
-    token = token_file.read().strip() if token_file is not None else ""
-    if token_file is not None and not token:
-        raise Failure("The token file is empty.", USAGE)
-    client.call("POST", "/v1/numbers", {"number": number, "waba": waba} | ({"token": token} if token else {}))
-    click.echo(number)
+    body = {"number": number, "waba": waba} | token_in(token_file)
+    click.echo(AdminClient(settings_or_exit()).call("POST", "/v1/numbers", body)["number"])
 
 
 def _switch(number: str, action: str) -> None:

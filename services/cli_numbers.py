@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -64,6 +64,15 @@ def onboard(
     for number in done if history else ():
         for line in follow(admin, number, wait_s):
             click.echo(line)
+
+
+def token_in(file: TextIO | None) -> dict[str, str]:
+    """What a file says of a number's token, empty where there is no file."""
+    if file is None:
+        return {}
+    if not (token := file.read().strip()):
+        raise Failure("The token file is empty.", USAGE)
+    return {"token": token}
 
 
 def _exchanged(settings: "Settings", graph: "GraphAccount", code: str, path: Path) -> "GraphAccount":
