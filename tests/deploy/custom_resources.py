@@ -36,14 +36,13 @@ def resource(api, kind, spec):
 
 
 OPERATIONS = one_of("Read", "Write", "Describe", "DescribeConfigs", "Create", "Delete", "Alter", "AlterConfigs")
-ACL = strict(
-    {
-        "resource": strict(
-            {"type": one_of("topic", "group"), "name": TEXT, "patternType": one_of("literal", "prefix")}
-        ),
-        "operations": many(OPERATIONS),
-    }
-)
+HELD = strict({"type": one_of("topic", "group"), "name": TEXT, "patternType": one_of("literal", "prefix")})
+ACL = {
+    "oneOf": [
+        strict({"resource": HELD, "operations": many(OPERATIONS)}),
+        strict({"resource": strict({"type": {"const": "cluster"}}), "operations": {"const": ["IdempotentWrite"]}}),
+    ]
+}
 KEY = strict({"name": TEXT, "key": TEXT})
 RULE = strict({"expr": TEXT}, {"record": TEXT, "alert": TEXT, "for": TEXT, "labels": TEXTS, "annotations": TEXTS})
 SELECTOR = strict(
