@@ -238,6 +238,7 @@ INTERNALS = (
     Panel("Memory", {"{{instance}}": f"process_resident_memory_bytes{{{JOB}}}"}, "bytes"),
     Panel("Open files", {"{{instance}}": f"process_open_fds{{{JOB}}}"}),
     Panel("Media", {"{{outcome}}": _rate("coexist_media_jobs_total", "outcome")}, "reqps"),
+    Panel("Media waiting", {"jobs": f"sum(coexist_media_queue_depth{{{JOB}}})"}),
     Panel("Media fetch p99", {"": _quantile(0.99, "coexist_media_fetch_seconds")}, "s"),
     Panel(
         "Media kept", {"bytes per second": f"sum(rate(coexist_media_bytes_total{{{JOB}}}[$__rate_interval]))"}, "Bps"
