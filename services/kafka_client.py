@@ -151,8 +151,7 @@ class Writer:
         """Let go of the connections. Never raises, never hangs."""
         self._closed = True
         if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.wait([self._connecting])
+            await ended(self._connecting)
         if self._producer is not None:
             self._replace(self._producer)
         while self._disposing:
@@ -344,6 +343,13 @@ async def dismantle_producer(producer: AIOKafkaProducer) -> None:
     await bounded(producer.client.close(), DISPOSE_S)
     if sender is not None:
         await bounded(asyncio.wait([sender]), DISPOSE_S)
+
+
+async def ended(start: "asyncio.Task[Any]") -> None:
+    """Wait until a client has started or failed to, but not for long: a start that is cut short leaves sockets open."""
+    await asyncio.wait([start], timeout=DISPOSE_S)
+    start.cancel()
+    await asyncio.wait([start])
 
 
 async def bounded(work: Awaitable[Any], seconds: float) -> None:

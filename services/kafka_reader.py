@@ -13,7 +13,9 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.protocol.commit import OffsetCommitRequest
 
 from schemas.cloudevents import UNREADABLE, NotAnEvent, event_from_headers
 from schemas.ports import Event, LogUnavailable, Record
@@ -234,7 +236,6 @@ class Feed:
     async def _feed(self) -> None:
         consumer = self._consumer = AIOKafkaConsumer(
             **self._kafka.options,
-            group_id=self._group or None,
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
@@ -339,7 +340,8 @@ class Feed:
             if (place := TopicPartition(self._kafka.topic(topic), partition)) in held
         }
         if offsets and (self._committing is None or self._committing.done()):
-            self._committing = asyncio.create_task(bounded(consumer.commit(offsets), GROUP_COMMIT_DEADLINE_S))
+            telling = _tell_group(consumer._client, self._group, offsets)  # noqa: SLF001 - see _tell_group
+            self._committing = asyncio.create_task(bounded(telling, GROUP_COMMIT_DEADLINE_S))
 
     async def _disconnect(self) -> None:
         consumer, self._consumer = self._consumer, None
@@ -348,6 +350,19 @@ class Feed:
             await asyncio.wait([self._committing])
         if consumer is not None:
             await dismantle_consumer(consumer)
+
+
+async def _tell_group(client: Any, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+    """Commit offsets for a group without being in it.
+
+    aiokafka's own coordinator breaks a consumer whose assignment changes while it looks for its broker.
+    """
+    by_topic: dict[str, list[tuple[int, int, str]]] = {}
+    for place, offset in offsets.items():
+        by_topic.setdefault(place.topic, []).append((place.partition, offset, ""))
+    nobody = OffsetCommitRequest(group, -1, "", OffsetCommitRequest.DEFAULT_RETENTION_TIME, list(by_topic.items()))
+    node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+    await client.send(node, nobody, group=ConnectionGroup.COORDINATION)
 
 
 async def dismantle_consumer(consumer: AIOKafkaConsumer) -> None:

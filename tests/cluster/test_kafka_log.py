@@ -13,7 +13,7 @@ from services import kafka_topics
 from services.kafka_client import CONFIRM_S, Kafka
 from services.kafka_reader import GapDetected
 from services.log_kafka import KafkaLog
-from tests.cluster.rig import SOON_S, Cluster, drained, everything
+from tests.cluster.rig import SOON_S, Cluster, drained, everything, until
 from tests.kafka.broker import jars
 from tests.kafka.cluster import KafkaCluster
 
@@ -107,6 +107,35 @@ async def test_records_that_retention_removed_unread_are_skipped_to_the_oldest_t
     reader = await log.reader((INBOUND,), HOME, {INBOUND: 2})
     assert [record.offset for record in await drained(reader, 4)] == [6, 7, 8, 9]
     assert await log.read(INBOUND, HOME, 0, 100) == await log.read(INBOUND, HOME, 6, 100)
+
+
+@pytest.mark.faults
+async def test_lag_tools_find_the_positions_under_the_processors_group(cluster):
+    from aiokafka import TopicPartition
+    from aiokafka.admin import AIOKafkaAdminClient
+    from aiokafka.errors import GroupCoordinatorNotAvailableError
+
+    log = KafkaLog(cluster.kafka, PARTITIONS, {INPUTS: f"{cluster.prefix}.sender"})
+    admin = AIOKafkaAdminClient(**cluster.kafka.options)
+    await admin.start()
+    try:
+        await log.append([(INBOUND, made(f"a{n}", kind="webhook.message")) for n in range(3)])
+        reader = await log.reader(INPUTS, HOME, {})
+        await drained(reader, 3)
+        await reader.poll(1, 0)  # what was handed out before is done
+
+        async def told():
+            try:
+                found = await admin.list_consumer_group_offsets(f"{cluster.prefix}.sender")
+            except GroupCoordinatorNotAvailableError:  # its topic is made when the first group comes
+                return False
+            place = TopicPartition(cluster.kafka.topic(INBOUND), HOME)
+            return place in found and found[place].offset == 3
+
+        await until(told)
+    finally:
+        await admin.close()
+        await log.close()
 
 
 async def test_topics_are_made_once_and_what_is_wrong_with_them_is_said(cluster):
