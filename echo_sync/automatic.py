@@ -99,6 +99,14 @@ def digest_of(key: bytes, kind: str, content: bytes) -> str:
 
 def customer_wrote(rhythm: Rhythm, signs: Signs, before: float, at: float) -> Rhythm:
     """The rhythm with a customer's message; `before`: the time it was known under, 0 if it is new."""
+    if (
+        not before
+        and not rhythm.wrote
+        and rhythm.spells
+        and rhythm.heard[-1] <= at <= rhythm.spells[-1][1] + signs.quiet_s
+    ):
+        start, end = rhythm.spells[-1]  # nearly all: one more, after the others, and nothing to judge by it
+        return Rhythm((*rhythm.heard[1 - HEARD_MAX :], at), (*rhythm.spells[:-1], (start, max(end, at))))
     heard = list(rhythm.heard)
     if before in heard:
         heard.remove(before)

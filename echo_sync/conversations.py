@@ -26,7 +26,7 @@ from schemas.states import (
     claim_now,
     claimed,
     conversation_key,
-    owner_now,
+    owner_by,
 )
 from schemas.states import CONVERSATIONS as NAME
 from schemas.topics import CONVERSATIONS, OUTBOUND, TIMELINE
@@ -261,7 +261,7 @@ def _tell(decision: Decision, state: Conversation, now: float, event: Event | No
     by_people = [(at, message_id) for at, message_id, is_bot in state.answers if not is_bot]
     state.newest_at, state.newest_id = max([_last_inbound(state), *by_people])
     state.line, state.place = state.number, -max(state.last_inbound_at, state.last_outbound_at)
-    view = _view(state, now)
+    view = _view(state, claim)
     told = orjson.dumps(view)
     if told != state.told:
         if claim is not None and b'"owner":"%b"' % claim.who.encode() not in state.told:
@@ -292,15 +292,14 @@ def _record(state: Conversation, data: bytes | None, now: float, event: Event | 
     )
 
 
-def _view(state: Conversation, now: float) -> dict[str, Any]:
+def _view(state: Conversation, claim: Claim | None) -> dict[str, Any]:
     """The data of `conversation.state`, without its version."""
-    claim = claim_now(state, now)
     answered_at = state.answers[-1][0] if state.answers else 0
     view: dict[str, Any] = {
         "conversation_id": state.conversation_id,
         "number": state.number,
         "contact": {f: v for f in ("wa_id", "user_id", "username", "name") if (v := getattr(state, f))},
-        "owner": owner_now(state, now),
+        "owner": owner_by(state, claim),
         "unread": sum(1 for at, _ in state.inbound if at > answered_at),
     }
     if claim is not None:

@@ -174,13 +174,19 @@ def claimed(claims: list[Claim], claim: Claim) -> list[Claim]:
 
 def claim_now(conversation: Conversation, now: float) -> Claim | None:
     """Of the claims that still hold, the one that holds longest; None after a release or once their time is over."""
+    if not conversation.claims:
+        return None
     holding = [claim for claim in conversation.claims if claim.who != BOT and claim.until > now]
     return max(holding, key=lambda c: (c.until, c.id), default=None)
 
 
 def owner_now(conversation: Conversation, now: float) -> str:
     """Who is the customer-facing party: person_app, agent, bot or unknown."""
-    claim = claim_now(conversation, now)
+    return owner_by(conversation, claim_now(conversation, now))
+
+
+def owner_by(conversation: Conversation, claim: Claim | None) -> str:
+    """Who it is, given the claim that holds."""
     if claim is not None:
         return claim.who
     return BOT if conversation.claims or conversation.ours else UNKNOWN
