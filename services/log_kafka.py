@@ -49,6 +49,7 @@ class KafkaLog:
         """Let go of every connection. Never raises, never hangs."""
         await asyncio.gather(*(feed.close() for feed in self._feeds), self._writer.close())
         self._feeds.clear()
+        await asyncio.gather(self._ends.close(), self._begins.close())
         if self._asking is not None:
             await dismantle_consumer(self._asking)
             self._asking = None

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from services.kafka_client import kafka_of
 from services.media_store import FOLDER_NAME
 from services.move_folder import Folder, Refused
-from services.move_kafka import KafkaTarget
+from services.move_kafka import BATCH_BYTES_MAX, KafkaTarget
 from services.move_mark import Mark
 from services.move_media import copy_media
 from services.move_postgres import PostgresTarget, connected
@@ -38,7 +38,7 @@ class Moved:
     media: int
 
 
-async def move(settings: Settings, tell: Told) -> Moved | None:
+async def move(settings: Settings, tell: Told, batch_bytes: int = BATCH_BYTES_MAX) -> Moved | None:
     """Move the data folder to the cluster that the settings name; None when that was done before.
 
     Raises SettingsError, PartitionsChanged, FileInUse, Refused or LogUnavailable with what to do about it.
@@ -46,7 +46,7 @@ async def move(settings: Settings, tell: Told) -> Moved | None:
     url = _database_url(settings)
     async with _folder(settings) as folder, connected(url) as postgres:
         folder.check()
-        kafka = KafkaTarget(kafka_of(settings), settings.partitions)
+        kafka = KafkaTarget(kafka_of(settings), settings.partitions, batch_bytes)
         mark = await _checked(settings, folder, kafka, postgres)
         if mark.done:
             _finish(folder, mark)

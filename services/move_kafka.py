@@ -5,9 +5,11 @@ under way, or somebody else's record, is found out at once, and where a run was 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from time import monotonic
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -16,7 +18,7 @@ from aiokafka.errors import KafkaError
 from schemas.ports import Event, LogUnavailable
 from schemas.topics import DAY_S, RECORD_BYTES_MAX, TOPICS
 from services import kafka_topics
-from services.kafka_client import CONNECT_S, Kafka, bounded, dismantle_producer
+from services.kafka_client import Kafka, bounded, dismantle_producer
 from services.log_kafka import KafkaLog, line_of
 from services.move_folder import Folder, Part, Refused
 
@@ -28,9 +30,11 @@ PARTS_AT_ONCE = 8
 UNREAD_KEEP_S = DAY_S
 """Records that somebody has still to read are at most so old on Kafka, or retention could remove them unread."""
 ASK_S = 20.0
+ASK_AGAIN_S = 0.2
 DELETE_MS = 10_000
 CLOSE_S = 2.0
 
+Answer = TypeVar("Answer")
 Passed = Callable[[int], None]
 """Told how many records were passed."""
 
@@ -38,9 +42,10 @@ Passed = Callable[[int], None]
 class KafkaTarget:
     """The topics that are moved to. Every method raises LogUnavailable when Kafka does not answer."""
 
-    def __init__(self, kafka: Kafka, partitions: int) -> None:
+    def __init__(self, kafka: Kafka, partitions: int, batch_bytes: int = BATCH_BYTES_MAX) -> None:
         self._kafka = kafka
         self._partitions = partitions
+        self._batch_bytes = batch_bytes
 
     async def check(self) -> None:
         """Raise Refused when topics that exist are not as they must be."""
@@ -61,7 +66,8 @@ class KafkaTarget:
         places = [(name, partition) for name in await self._there() for partition in range(self._partitions)]
         log = KafkaLog(self._kafka, self._partitions)
         try:
-            return dict(zip(places, await asyncio.gather(*(log.end(*place) for place in places)), strict=True))
+            ends = await _patiently(lambda: asyncio.gather(*(log.end(*place) for place in places)))
+            return dict(zip(places, ends, strict=True))
         finally:
             await log.close()
 
@@ -87,8 +93,7 @@ class KafkaTarget:
         await kafka_topics.create(self._kafka, self._partitions)
         ends = await self.ends()
         parts = folder.parts()
-        for part in parts:
-            await self._check_end(folder, part, ends[part.topic, part.partition])
+        await self._check_ends(folder, parts, ends)
         producer = await self._connect()
         try:
             await _all(
@@ -102,31 +107,32 @@ class KafkaTarget:
             if ends[part.topic, part.partition] != part.end:
                 raise _foreign(self._kafka, part)
 
-    async def _check_end(self, folder: Folder, part: Part, end: int) -> None:
+    async def _check_ends(self, folder: Folder, parts: Sequence[Part], ends: Mapping[tuple[str, int], int]) -> None:
         """What stands at the end of a partition must be what the folder has there."""
-        if end > part.end:
-            raise _foreign(self._kafka, part)
-        if end <= part.begin:
-            return
         log = KafkaLog(self._kafka, self._partitions)
         try:
-            last = await log.read(part.topic, part.partition, end - 1, 1)
+            for part in parts:
+                end = ends[part.topic, part.partition]
+                if end > part.end:
+                    raise _foreign(self._kafka, part)
+                if end > part.begin:
+                    last = await _patiently(partial(log.read, part.topic, part.partition, end - 1, 1))
+                    event, _ = next(folder.events(part, end - 1))[0]
+                    if last and (last[0].event.id, last[0].event.seq) != (event.id, event.seq):
+                        raise _foreign(self._kafka, part)
         finally:
             await log.close()
-        event, _ = next(folder.events(part, end - 1))[0]
-        if last and (last[0].event.id, last[0].event.seq) != (event.id, event.seq):
-            raise _foreign(self._kafka, part)
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
             **self._kafka.options,
             enable_idempotence=True,
             acks="all",
-            max_batch_size=BATCH_BYTES_MAX,
+            max_batch_size=self._batch_bytes,
             max_request_size=RECORD_BYTES_MAX,
         )
         try:
-            async with asyncio.timeout(CONNECT_S):
+            async with asyncio.timeout(ASK_S):
                 await producer.start()
         except (KafkaError, OSError, TimeoutError) as problem:
             await dismantle_producer(producer)
@@ -203,6 +209,18 @@ class _Copy:
         if told.offset not in (offset, -1):  # -1: known as a repeat of the same batch
             raise _foreign(self._kafka, self.part)
         self._passed(count)
+
+
+async def _patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """The answer, asked for again until ASK_S are over: new topics have leaders a moment after they are made."""
+    give_up = monotonic() + ASK_S
+    while True:
+        try:
+            return await ask()
+        except LogUnavailable:
+            if monotonic() > give_up:
+                raise
+            await asyncio.sleep(ASK_AGAIN_S)
 
 
 async def _all(copies: Sequence[_Copy]) -> None:

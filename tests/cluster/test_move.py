@@ -10,6 +10,7 @@ import pytest
 from schemas.instants import rfc3339
 from schemas.tokens import read_token
 from schemas.topics import SENDS, TIMELINE, TOPICS
+from tests.app.rig import until
 from tests.cluster.rig import Cluster, everything, told
 from tests.crash.books import OUTCOMES, Books
 from tests.processes import Sandbox, Service, coexist, post, probe, settings_for
@@ -25,12 +26,6 @@ SLOW_GRAPH_MS = 1_500
 def moving(cluster, folder, *more, **settings):
     given = {"data_dir": folder, **cluster.settings, **settings}
     return coexist("migrate-to-cluster", *more, timeout_s=MOVE_S, cwd=folder, **given)
-
-
-async def until(check):
-    async with asyncio.timeout(SETTLE_S):
-        while not await check():
-            await asyncio.sleep(0.1)
 
 
 def customer(n):
@@ -84,6 +79,7 @@ def stories(service, commands):
     return [service.client.get(f"{service.admin}/v1/sends/{command}").json() for command in commands]
 
 
+@pytest.mark.faults
 async def test_open_work_moves_and_goes_on_where_it_was(tmp_path, tell):
     folder = tmp_path / "data"
     settings = settings_for(folder, partitions=PARTITIONS)
@@ -110,9 +106,9 @@ async def test_open_work_moves_and_goes_on_where_it_was(tmp_path, tell):
                     added = {e.subject for e in await told(log, TIMELINE) if e.type == "message.added"}
                     return set(wanted) <= ends and set(unread) <= added
 
-                await until(settled)
+                await until(settled, SETTLE_S)
                 await asyncio.to_thread(customers_write, meta, range(40, 45))
-                await until(all_heard(meta, log))
+                await until(all_heard(meta, log), SETTLE_S)
             facts, outcomes = await told(log, TIMELINE), await told(log, SENDS)
             sends = meta.call("GET", "/ledger/sends")
     ends = Counter(event.subject for event in outcomes if event.type in OUTCOMES)
