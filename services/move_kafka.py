@@ -71,6 +71,13 @@ class KafkaTarget:
         finally:
             await log.close()
 
+    async def _all_ends(self) -> dict[tuple[str, int], int]:
+        """The same once every topic is heard of: a broker hears of a new one a moment after it was made."""
+        ends = await self.ends()
+        if len(ends) != len(TOPICS) * self._partitions:
+            raise LogUnavailable("Kafka has not heard of its new topics yet")
+        return ends
+
     async def _there(self) -> list[str]:
         async with self._admin() as admin:
             found = set(await admin.list_topics())
@@ -91,7 +98,7 @@ class KafkaTarget:
     async def copy(self, folder: Folder, passed: Passed) -> None:
         """Bring every partition to where it ends in the folder, from wherever it ends now. Raises Refused."""
         await kafka_topics.create(self._kafka, self._partitions)
-        ends = await self.ends()
+        ends = await _patiently(self._all_ends)
         parts = folder.parts()
         await self._check_ends(folder, parts, ends)
         producer = await self._connect()
@@ -102,7 +109,7 @@ class KafkaTarget:
         finally:
             await dismantle_producer(producer)
         await self._forget(parts)
-        ends = await self.ends()
+        ends = await _patiently(self._all_ends)
         for part in parts:
             if ends[part.topic, part.partition] != part.end:
                 raise _foreign(self._kafka, part)

@@ -138,6 +138,12 @@ class PostgresStore:
         rows = await self._database.rows(numbered(shared.HEADS), slot, key_bytes(line), after, until, limit)
         return [(row[0].decode(), row[1]) for row in rows]
 
+    async def count(self, processor: str, shard: int, prefix: str) -> int:
+        """See `Store.count`."""
+        first = prefix.encode()
+        slot = await self._slot(processor, shard)
+        return cast("int", await self._database.one(numbered(shared.COUNT), slot, first, first + b"\xff"))
+
     # --- committing
 
     async def commit(self, commit: Commit) -> None:

@@ -23,6 +23,7 @@ from services.settings import SettingsError
 from services.sqlite_file import FileInUse
 from services.store_postgres import key_bytes
 from tests.app.rig import settings as embedded
+from tests.app.rig import until
 from tests.cluster.folder import change, fill, of_cluster
 from tests.cluster.rig import Cluster, everything
 from tests.cluster.test_move import seen
@@ -55,7 +56,18 @@ def cut_at(records):
 @pytest.fixture
 async def cluster():
     async with Cluster(partitions=PARTITIONS) as made:
+        await heard_of(made)
         yield made
+
+
+async def heard_of(cluster):
+    """A broker hears of new topics a moment after they were made."""
+    target = KafkaTarget(cluster.kafka, PARTITIONS)
+
+    async def all_there():
+        return len(await target.ends()) == PARTITIONS * len(TOPICS)
+
+    await until(all_there)
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +241,7 @@ async def test_a_target_that_holds_anything_is_refused(folder, cluster):
         await move(settings, silent)
     assert await tables_there(cluster) == 0
     async with Cluster(partitions=PARTITIONS) as other:
+        await heard_of(other)
         async with contextlib.AsyncExitStack() as stack:
             store = (await open_edition(of_cluster(folder, other), lambda: 0.0, stack)).store
             await store.installation_key()
