@@ -15,6 +15,7 @@ import click
 
 from services.arguments import META_ID, PHONE, SECONDS, TIMES, URL
 from services.cli_letters import dead_letters
+from services.cli_move import migrate_to_cluster
 from services.cli_numbers import doctor, onboard, token_in
 from services.cli_operate import migrate, ready
 from services.cli_relays import relay
@@ -55,6 +56,7 @@ main.add_command(dead_letters)
 main.add_command(onboard)
 main.add_command(doctor)
 main.add_command(migrate)
+main.add_command(migrate_to_cluster)
 main.add_command(ready)
 main.add_command(relay)
 main.add_command(suppress)

@@ -8,7 +8,7 @@ from echo_sync.messages import Messages
 from schemas.ports import Lease, LogUnavailable
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES
 from sender.delivery import Delivery
-from services import kafka_topics
+from services import kafka_topics, move_mark
 from services.edition import Edition, Holds, Work
 from services.kafka_client import Kafka, kafka_of
 from services.log_kafka import KafkaLog
@@ -34,6 +34,7 @@ async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
         database = Postgres(settings.database_url.get_secret_value() if settings.database_url else "")
         stack.push_async_callback(database.close)
         await database.start()
+        await _refuse_half_moved(database)
         log = KafkaLog(kafka, settings.partitions, groups_of(settings.topic_prefix))
         stack.push_async_callback(log.close)
         await log.start()
@@ -58,6 +59,12 @@ async def _check_topics(kafka: Kafka, partitions: int) -> None:
     wrong = await kafka_topics.problems(kafka, partitions)
     if wrong:
         raise SettingsError(" ".join(wrong))
+
+
+async def _refuse_half_moved(database: Postgres) -> None:
+    mark = move_mark.read(await database.one(move_mark.MARK_READ))
+    if mark is not None and not mark.done:
+        raise SettingsError(move_mark.HALF_MOVED)
 
 
 def _nobody_yet(lease: Lease, for_s: float) -> bool:

@@ -383,6 +383,14 @@ class Asked:
             self._task = loop.create_task(self._run())
         return dict(zip(wanted, await asyncio.gather(*futures), strict=True))
 
+    async def close(self) -> None:
+        """Answer nobody any more: what is under way ends, with the connection that it may be making."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        for _, future in self._waiting:
+            future.cancel()
+
     async def _run(self) -> None:
         while self._waiting:
             taken = list(self._waiting)

@@ -51,6 +51,7 @@ class KafkaLog:
         self._feeds.clear()
         if self._starting is not None:
             await ended(self._starting)
+        await asyncio.gather(self._ends.close(), self._begins.close())
         if self._asking is not None:
             await dismantle_consumer(self._asking)
             self._asking = None

@@ -6,7 +6,8 @@ and compares the lease's epoch. Calls to the outside are made only after that co
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
@@ -74,6 +75,18 @@ class Observer(Protocol):
         """A record could not be decided and was set aside."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How far a shard has read a topic, and where that ended when it was looked up.
+
+    `read_until`: what was appended up to then, in seconds since 1970, has been read; 0 while nobody knows.
+    """
+
+    position: int
+    end: int
+    read_until: float
+
+
 class Runner:
     """Runs one processor over the shards that its lease keeper hands it."""
 
@@ -97,7 +110,7 @@ class Runner:
         self._perform = perform
         self._calls: dict[asyncio.Task[None], Lease] = {}
         self._kept: dict[int, int] = {}
-        self.lag: dict[tuple[str, int], int] = {}
+        self.seen: dict[tuple[str, int], Seen] = {}
         self.live_at = 0.0
 
     async def serve(self, lease: Lease) -> None:
@@ -116,10 +129,14 @@ class Runner:
         positions = await self._store.positions(lease.processor, lease.shard)
         reader = await self._log.reader(self.processor.inputs, lease.shard, positions)
         shard = Shard(self.processor, self._store, lease, self._foreign, self._kept)
+        for topic, position in reader.positions().items():
+            self.seen[topic, lease.shard] = Seen(position, position, 0.0)
         try:
             await _Loop(self, shard, reader, lease).run()
         finally:
             self._kept.pop(lease.shard, None)
+            for topic in self.processor.inputs:
+                self.seen.pop((topic, lease.shard), None)
             await reader.close()
 
     async def drain(self, lease: Lease) -> None:
@@ -244,8 +261,16 @@ class _Loop:
             self._shard.settle()
         else:
             await self._commit(records)
-        for topic, end in (await self._reader.ends()).items():
-            self._runner.lag[topic, self._lease.shard] = end - self._reader.positions()[topic]
+        self._look(records, await self._reader.ends())
+
+    def _look(self, records: Sequence[Record], ends: Mapping[str, int]) -> None:
+        """Note how far the shard has read, and up to which instant that is everything."""
+        newest = {record.topic: record.appended_at for record in records}
+        for topic, position in self._reader.positions().items():
+            place, end = (topic, self._lease.shard), ends[topic]
+            before = self._runner.seen[place].read_until
+            read_until = self._runner.clock() if position >= end else newest.get(topic, before)
+            self._runner.seen[place] = Seen(position, end, read_until)
 
     async def _give_way(self, records: Sequence[Record], began: float) -> None:
         """Take less of what is patient, and rest after it while there is live work, on whichever shard."""

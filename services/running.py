@@ -4,12 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from echo_sync.media import JOB_PREFIX
-from echo_sync.media import NAME as FETCHING
 from schemas.ports import EventLog, Store
-from schemas.states import DELIVERY
 from schemas.topics import partition_of
-from sender.command import SLOT_PREFIX
 from services.access_tokens import AccessTokens
 from services.edge import Edge
 from services.edition import Edition
@@ -21,7 +17,6 @@ from services.relay import Relaying
 from services.runner import Runner
 from services.settings import Settings
 from services.sqlite_file import SqliteFile
-from services.store_sqlite import SqliteStore
 
 Clock = Callable[[], float]
 
@@ -79,28 +74,16 @@ class App:
 def figures(app: App) -> Figures:
     """The gauges that are looked up when somebody asks."""
     lag: Sequence[tuple[Mapping[str, str], float]] = [
-        ({"processor": name, "topic": topic}, float(sum(v for (t, _), v in runner.lag.items() if t == topic)))
+        ({"processor": name, "topic": topic}, float(sum(s.end - s.position for (t, _), s in seen if t == topic)))
         for name, runner in app.runners.items()
+        for seen in [list(runner.seen.items())]
         for topic in runner.processor.inputs
     ]
-    found = _queue(app) | {"coexist_processor_lag_records": lag}
+    found: dict[str, Sequence[tuple[Mapping[str, str], float]]] = {"coexist_processor_lag_records": lag}
     if app.relaying is not None:
         backlog = app.relaying.backlog()
         found["coexist_relay_backlog_records"] = [({"relay": relay}, float(count)) for relay, count in backlog.items()]
     if app.file is not None:
         wal = float(app.file.wal_bytes())
         found["coexist_sqlite_wal_bytes"] = [({}, wal)]
-    return found
-
-
-def _queue(app: App) -> dict[str, Sequence[tuple[Mapping[str, str], float]]]:
-    store = app.store
-    if not isinstance(store, SqliteStore):
-        return {}
-    queues = {DELIVERY: ("coexist_sends_queue_depth", SLOT_PREFIX), FETCHING: ("coexist_media_queue_depth", JOB_PREFIX)}
-    found: dict[str, Sequence[tuple[Mapping[str, str], float]]] = {}
-    for processor, (name, prefix) in queues.items():
-        if processor in app.runners:
-            depth = sum(store.count(processor, shard, prefix) for shard in range(app.log.partitions))
-            found[name] = [({}, float(depth))]
     return found

@@ -88,9 +88,9 @@ class SqliteFile:
         self._task = asyncio.create_task(self._run(), name="sqlite-writer")
         return self._task
 
-    def script(self, sql: str) -> None:
-        """Run statements at once, before the writer starts."""
-        self._writing.execute(sql)
+    def script(self, sql: str, parameters: tuple[Any, ...] = ()) -> None:
+        """Run statements at once, before the writer starts; durable when this returns."""
+        self._writing.execute(sql, parameters)
 
     def on_failure(self, forget: Callable[[], None]) -> None:
         """Call `forget` when a group was rolled back, so that what it kept in memory is read anew."""
