@@ -70,6 +70,7 @@ def create_admin_app(app: App) -> ASGIApp:
     api_topics.add(api, app)
     api_relays.add(api, app)
     api_privacy.add(api, app)
+    api_privacy.add_requests(api, app)
     api_audit.add(api, app)
     api_sandbox.add(api, app)
     api_console.add(api, app)

@@ -65,6 +65,10 @@ def add(api: FastAPI, app: App) -> None:
             raise HTTPException(404, {"title": "no such erasure", "fix": "Use the erasure_id that was answered."})
         return JSONResponse(report(app, found))
 
+
+def add_requests(api: FastAPI, app: App) -> None:
+    """Add the routes of rights requests."""
+
     @api.get("/v1/privacy/requests")
     async def get_requests(state: str = OPEN, number: str = "") -> JSONResponse:
         """Messages that may be rights requests, the oldest first: `open`, `closed` or, with an empty state, all."""

@@ -5,8 +5,9 @@ person from them. The records of one run of a process form a chain: each carries
 one that was changed or taken out is noticed (`verify`).
 """
 
+import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -30,11 +31,16 @@ class Audit:
         self._clock = clock
         self._chain = uuid.uuid4().hex
         self._place = 0
+        self._turn = asyncio.Lock()
         self._previous = ""
         self._seen: dict[tuple[str, ...], float] = {}
 
     async def record(self, who: str, what: str, number: str, **more: str) -> None:
         """Append a record. `more`: person, conversation, about. Raises LogUnavailable."""
+        async with self._turn:
+            await self._record(who, what, number, more)
+
+    async def _record(self, who: str, what: str, number: str, more: Mapping[str, str]) -> None:
         now = self._clock()
         data = {
             "who": who,
@@ -48,8 +54,8 @@ class Audit:
         }
         body = orjson.dumps(data)
         event = Event(f"{self._chain}:{self._place}", "audit.recorded", number or "unknown", body, now, now)
-        self._place, self._previous = self._place + 1, digest(body)
         await self._log.append([(AUDIT, event)])
+        self._place, self._previous = self._place + 1, digest(body)
 
     async def read(self, who: str, what: str, number: str, **more: str) -> None:
         """Record that somebody has read something, once in a while. Raises LogUnavailable."""

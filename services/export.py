@@ -26,7 +26,7 @@ from services.bars import PAGE
 from services.erasing import own_identities, person_of
 from services.running import App
 from services.shard import decode_state
-from services.sweep import TOLD_AS
+from services.sweep import told_as
 
 WALKS_MAX = 8
 """Identities lead to conversations, those to messages, and merged ones once more; further walks find nothing."""
@@ -44,7 +44,7 @@ class Held:
 
     def counts(self) -> dict[str, int]:
         """How many states of each kind, and how many records and media."""
-        found = Counter(TOLD_AS.get(key[0], "other") for _, key in self.states)
+        found = Counter(told_as(state) for state in self.states.values())
         return dict(sorted(found.items())) | {"records": len(self.records), "media": len(self.refs)}
 
 
@@ -155,7 +155,7 @@ def _messages(found: Held) -> Iterable[dict[str, Any]]:
 def _states(found: Held) -> Iterable[dict[str, Any]]:
     for (processor, key), state in sorted(found.states.items()):
         kept = {name: _plain(value) for name, value in msgspec.structs.asdict(state).items() if value}
-        yield {"processor": processor, "key": key, "kind": TOLD_AS.get(key[0], "other"), "state": kept}
+        yield {"processor": processor, "key": key, "kind": told_as(state), "state": kept}
 
 
 def _plain(value: Any) -> Any:

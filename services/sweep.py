@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from echo_sync.erasures import Erasure, Mark, Word, erasure_key, word_event
 from schemas.marks import PRIVACY, About, Ledger, Tombstone, barring, marks, phone, users
-from schemas.ports import Decision, Event, Forget, Lease, Processor, Reader, Store
+from schemas.ports import Decision, Event, Forget, Lease, Processor, Reader, State, Store
 from schemas.topics import INBOUND, OUTBOUND, OUTBOUND_BULK
 from services.bars import Bars
 from services.shard import Shard, decode_state
@@ -20,22 +20,29 @@ AGE_FIRST_S, AGE_EVERY_S = 60.0, 3600.0
 """When a shard is first looked over for states that are too old, and how often."""
 COMMANDS = frozenset({OUTBOUND, OUTBOUND_BULK})
 TOLD_AS: Mapping[str, str] = {
-    "a": "attempts",
-    "b": "address_book",
-    "c": "people",
-    "i": "identities",
-    "j": "media_jobs",
-    "k": "commands",
-    "g": "sayings",
-    "l": "lanes",
-    "m": "messages",
-    "r": "requests",
-    "s": "seen",
-    "v": "conversations",
+    "Alias": "identities",
+    "Attempt": "attempts",
+    "Command": "commands",
+    "Conversation": "conversations",
+    "Entry": "address_book",
+    "Job": "media_jobs",
+    "Lane": "lanes",
+    "Message": "messages",
+    "Person": "people",
+    "Reach": "wishes",
+    "Request": "rights_requests",
+    "Saying": "repeated_texts",
+    "Seen": "repeats",
 }
-"""What a state is called in a report, by the first letter of its key."""
+"""What states are called in a report, by their kinds."""
 
-Found = list[tuple[str, About]]
+
+def told_as(state: State) -> str:
+    """What a state is called in a report."""
+    return TOLD_AS.get(type(state).__name__, "others")
+
+
+Found = list[tuple[State, About]]
 
 
 class Sweep:
@@ -129,10 +136,11 @@ class Sweep:
         page = await self._store.scan(lease.processor, lease.shard, "", self._after, PAGE)
         gone: dict[str, Found] = {}
         for key, value in page:
-            about = self._processor.about(key, decode_state(self._processor.state_type(key), value))
+            state = decode_state(self._processor.state_type(key), value)
+            about = self._processor.about(key, state)
             stone = barring(about, self._bars.by_mark(about.number, marks(about), self._stones))
             if stone is not None and await self._forget(shard, key, about):
-                gone.setdefault(stone.erasure, []).append((key, about))
+                gone.setdefault(stone.erasure, []).append((state, about))
         self._found += sum(map(len, gone.values()))
         emit = [self._marked(erasure, found) for erasure, found in gone.items()]
         if len(page) == PAGE:
@@ -165,10 +173,10 @@ class Sweep:
         """What the forgotten states named, as digests."""
         now, number = self._clock(), found[0][1].number
         told = {mark.digest: mark for _, about in found for mark in self._marks(about)}
-        counts = Counter(TOLD_AS.get(key[0], "other") for key, _ in found)
+        counts = Counter(told_as(state) for state, _ in found)
         refs = sorted({ref for _, about in found for ref in about.refs})
         word = Word(id=erasure, number=number, at=now, marks=list(told.values()), counts=dict(counts), refs=refs)
-        event_id = f"marked:{erasure}:{self._lease.processor}:{self._lease.epoch}:{found[0][0][:1]}:{now}"
+        event_id = f"marked:{erasure}:{self._lease.processor}:{self._lease.epoch}:{now}:{len(found)}"
         return word_event("privacy.marked", word, now, event_id)
 
     def _marks(self, about: About) -> list[Mark]:

@@ -69,7 +69,7 @@ def test_every_topic_says_which_types_it_carries_and_every_type_has_a_model_and_
 
 
 def test_a_type_is_sequenced_on_all_of_its_topics_or_on_none():
-    for name in events.DATA:
+    for name in events.DATA.keys() - {"record.erased"}:  # what is left of a record stands where the record stood
         assert len({TOPICS[topic].sequenced for topic, names in events.ON.items() if name in names}) == 1
 
 
