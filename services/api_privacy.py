@@ -7,7 +7,9 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from echo_sync.erasures import Word, word_event
+from echo_sync.message import Message
 from echo_sync.rights import CLOSED, OPEN, Request
+from echo_sync.turn import message_key
 from schemas.instants import rfc3339
 from schemas.items import Contact
 from schemas.marks import PRIVACY
@@ -73,7 +75,7 @@ def add_requests(api: FastAPI, app: App) -> None:
     async def get_requests(state: str = OPEN, number: str = "") -> JSONResponse:
         """Messages that may be rights requests, the oldest first: `open`, `closed` or, with an empty state, all."""
         found = [request for request in await requests(app, number) if state in ("", _state(request))]
-        return JSONResponse({"requests": [_shown(request, app.clock()) for request in found]})
+        return JSONResponse({"requests": [await _shown(app, request) for request in found]})
 
     @api.post("/v1/privacy/requests/{number}/{message_id:path}/close", status_code=202)
     async def close_request(
@@ -114,11 +116,18 @@ async def requests(app: App, number: str = "") -> list[Request]:
     return sorted(found, key=lambda request: request.asked_at)
 
 
+def is_overdue(request: Request, now: float) -> bool:
+    """Should it have been answered by now?"""
+    return not request.closed_at and request.due_at < now
+
+
 def _state(request: Request) -> str:
     return CLOSED if request.closed_at else OPEN
 
 
-def _shown(request: Request, now: float) -> dict[str, Any]:
+async def _shown(app: App, request: Request) -> dict[str, Any]:
+    key = message_key(request.number, request.message_id)
+    found = await app.store.load(MESSAGES, partition_of(request.number, app.log.partitions), [key])
     shown: dict[str, Any] = {
         "number": request.number,
         "message_id": request.message_id,
@@ -126,8 +135,10 @@ def _shown(request: Request, now: float) -> dict[str, Any]:
         "state": _state(request),
         "asked_at": rfc3339(request.asked_at),
         "due_at": rfc3339(request.due_at),
-        "overdue": not request.closed_at and request.due_at < now,
+        "overdue": is_overdue(request, app.clock()),
     }
+    if key in found:
+        shown["conversation_id"] = decode_state(Message, found[key]).conversation
     if request.closed_at:
         shown |= {"closed_at": rfc3339(request.closed_at), "closed_by": request.closed_by}
     return shown
