@@ -12,7 +12,8 @@ import msgspec
 import orjson
 
 from schemas.instants import parse_rfc3339, rfc3339
-from schemas.ports import Decision, Event, State, States, Timer
+from schemas.marks import About
+from schemas.ports import Decision, Event, Forget, State, States, Timer
 from schemas.states import (
     AGENT,
     ANSWERS_MAX,
@@ -86,16 +87,31 @@ class Conversations:
         """See `Processor.state_type`."""
         return Conversation
 
-    def decide(self, states: States, event: Event | Timer, item: Told | None, now: float) -> Decision:
+    def about(self, key: str, state: Any) -> About:
+        """See `Processor.about`."""
+        merged = (f"c:{state.merged_into}",) if state.merged_into else ()
+        return About(state.number, (f"c:{state.conversation_id}", *merged))
+
+    def decide(self, states: States, event: Event | Timer | Forget, item: Told | None, now: float) -> Decision:
         """See `Processor.decide`."""
         decision = Decision()
-        if isinstance(event, Timer):
+        if isinstance(event, Forget):
+            _forget(decision, event.key, states.get(event.key), now)
+        elif isinstance(event, Timer):
             state = states.get(event.key)
             if state is not None and state.wake_at is not None and state.wake_at <= now:
                 _tell(decision, copy.copy(state), now, None)
         elif item is not None:
             HANDLERS[event.type](self, states, decision, event, item, now)
         return decision
+
+
+def _forget(decision: Decision, key: str, state: Conversation | None, now: float) -> None:
+    """The person was erased: the conversation goes, and its last record on `conversations` says so."""
+    if state is not None:
+        decision.states[key] = None
+        if state.told:
+            decision.emit.append(_record(state, None, now, None))
 
 
 def _on_added(self: Conversations, states: States, decision: Decision, event: Event, told: Told, now: float) -> None:

@@ -11,8 +11,9 @@ from hashlib import blake2b
 
 from echo_sync.automatic import Rhythm, united
 from schemas.items import Contact
+from schemas.marks import PRIVACY, Tombstone, digest_of, tombstone_key
 from schemas.phones import match_key
-from schemas.ports import State, States
+from schemas.ports import State, States, foreign
 from schemas.states import Alias, alias_key
 
 
@@ -99,7 +100,7 @@ def resolve(states: States, key: bytes, number: str, contact: Contact, at: float
     people = _people(states, number, known)
     home = _home(people, contact)
     if home is None:
-        home = Person(number=number, conversation_id=conversation_id(key, number, names[0]))
+        home = Person(number=number, conversation_id=_new_id(states, key, number, names[0]))
     result = Resolution(home)
     _join(states, result, [person for person in people.values() if _same(person, home, contact)])
     _attach(result, known, names, contact, at)
@@ -127,6 +128,12 @@ def _adds_nothing(person: Person, names: list[str], contact: Contact, at: float)
         and contact.username in ("", person.username)
         and contact.name in ("", person.name)
     )
+
+
+def _new_id(states: States, key: bytes, number: str, identity: str) -> str:
+    """The id of a conversation that begins now. Who was erased and writes again begins another one."""
+    stone: Tombstone | None = states.get(foreign(PRIVACY, tombstone_key(digest_of(key, number, identity))))
+    return conversation_id(key, number, identity if stone is None else f"{identity}/{stone.at}")
 
 
 def _people(states: States, number: str, known: dict[str, Alias]) -> dict[str, Person]:

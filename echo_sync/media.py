@@ -15,7 +15,8 @@ from msgspec import UNSET, Raw, UnsetType
 
 from schemas import items
 from schemas.items import Item, Media
-from schemas.ports import Decision, Event, State, States, Timer
+from schemas.marks import NOBODY, About
+from schemas.ports import Decision, Event, Forget, State, States, Timer
 from schemas.topics import DAY_S, DEAD_LETTERS, INBOUND, TIMELINE
 
 NAME = "media.fetching"
@@ -123,10 +124,16 @@ class Fetching:
         """See `Processor.state_type`."""
         return Slots if key == SLOTS else Job
 
-    def decide(self, states: States, event: Event | Timer, item: Item | Wanted | None, now: float) -> Decision:
+    def about(self, key: str, state: Any) -> About:
+        """See `Processor.about`."""
+        return About(state.number, (f"m:{state.message_id}",)) if isinstance(state, Job) else NOBODY
+
+    def decide(self, states: States, event: Event | Timer | Forget, item: Item | Wanted | None, now: float) -> Decision:
         """See `Processor.decide`."""
         desk = Desk(states, now, self.version)
-        if isinstance(event, Timer):
+        if isinstance(event, Forget):
+            _forget(desk, event.key)
+        elif isinstance(event, Timer):
             _fire(desk, event.key)
         elif isinstance(item, Wanted):
             _want(desk, event, item)
@@ -240,6 +247,13 @@ def _want(desk: Desk, event: Event, wanted: Wanted) -> None:
             expires_at=event.recorded_at + LIFE_S,
         )
     )
+
+
+def _forget(desk: Desk, key: str) -> None:
+    """The person was erased: nothing of theirs is to be fetched any more."""
+    job: Job | None = desk.get(key)
+    if job is not None:
+        desk.drop(job)
 
 
 def _on_stored(desk: Desk, job: Job, item: Item) -> None:

@@ -20,6 +20,7 @@ from echo_sync.automatic import SIGNS, Saying, Signs
 from echo_sync.contacts import SYNC_ACTIONS, Entry, entry_key, entry_of, is_newer, is_news
 from echo_sync.costs import Costs
 from echo_sync.echoes import ACCEPTED, AMBIGUOUS, ATTEMPT_KEEP_S, ATTEMPT_OPEN_S, CLOSED, OPEN, Attempt, attempt_key
+from echo_sync.forgetting import about, forget
 from echo_sync.identity import Person, alias_keys, find, person_key, succeed, survivor
 from echo_sync.imports import Import
 from echo_sync.message import API, ECHO, HISTORY, LIVE, Message
@@ -27,7 +28,8 @@ from echo_sync.settling import finish, settle
 from echo_sync.turn import Rules, Turn, message_key
 from echo_sync.wabas import Waba
 from schemas.items import Item, code_of, decode
-from schemas.ports import Decision, Event, State, States, Timer
+from schemas.marks import About
+from schemas.ports import Decision, Event, Forget, State, States, Timer
 from schemas.states import MESSAGES, Alias, Number, Reach, Template, number_key, reach_key
 from schemas.tokens import read_token
 from schemas.topics import CONTACTS, INBOUND, TIMELINE
@@ -94,8 +96,16 @@ class Messages:
         """See `Processor.state_type`."""
         return KINDS[key[0]]
 
-    def decide(self, states: States, event: Event | Timer, item: Item | None, now: float) -> Decision:
+    def about(self, key: str, state: Any) -> About:
+        """See `Processor.about`."""
+        return about(key, state)
+
+    def decide(self, states: States, event: Event | Timer | Forget, item: Item | None, now: float) -> Decision:
         """See `Processor.decide`."""
+        if isinstance(event, Forget):
+            turn = Turn(self.rules, states, None, now)
+            forget(turn, event.key, event.things)
+            return turn.decision
         if isinstance(event, Timer):
             return finish(_fire(Turn(self.rules, states, None, now), event.key))
         handler = HANDLERS.get(event.type)

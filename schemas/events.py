@@ -36,8 +36,10 @@ from schemas.fields import (
     Status,
     explain,
 )
+from schemas.privacy import PRIVACY_TYPES, AuditRecorded, RecordErased
 from schemas.topics import (
     ACCOUNT,
+    AUDIT,
     CONTACTS,
     CONVERSATIONS,
     DEAD_LETTERS,
@@ -305,7 +307,7 @@ class DeadLetter(Data):
 
 
 _TYPES: dict[str, dict[str, type[Data]]] = {
-    INBOUND: INBOUND_TYPES,
+    INBOUND: INBOUND_TYPES | PRIVACY_TYPES,
     HISTORY: HISTORY_TYPES,
     TIMELINE: {
         "message.added": MessageAdded,
@@ -337,12 +339,17 @@ _TYPES: dict[str, dict[str, type[Data]]] = {
         "send.duplicate_detected": SendDuplicateDetected,
     },
     DEAD_LETTERS: {"dead.letter": DeadLetter},
+    AUDIT: {"audit.recorded": AuditRecorded},
 }
 
-DATA: dict[str, type[BaseModel]] = {name: model for types in _TYPES.values() for name, model in types.items()}
+_ANYWHERE: dict[str, type[Data]] = {"record.erased": RecordErased}
+
+DATA: dict[str, type[BaseModel]] = {
+    name: model for types in (*_TYPES.values(), _ANYWHERE) for name, model in types.items()
+}
 """The model of each type's data."""
 
-ON: dict[str, tuple[str, ...]] = {topic: tuple(types) for topic, types in _TYPES.items()}
+ON: dict[str, tuple[str, ...]] = {topic: (*types, *_ANYWHERE) for topic, types in _TYPES.items()}
 """The types that each topic carries."""
 
 

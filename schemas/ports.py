@@ -180,6 +180,9 @@ class Store(Protocol):
     async def count(self, processor: str, shard: int, prefix: str) -> int:
         """How many states of the shard have a key that begins with `prefix`, for metrics."""
 
+    async def scan(self, processor: str, shard: int, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
+        """Up to `limit` states whose key starts with `prefix` and lies beyond `after`, in the order of their keys."""
+
     async def commit(self, commit: Commit) -> None:
         """Apply all of it or none; return once it is durable.
 
@@ -222,6 +225,17 @@ class Timer:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The state under `key` names somebody who is to be erased: what it leads to ends, and it goes.
+
+    `things`: of what it names, the marks that are erased; a state that others share keeps the rest.
+    """
+
+    key: str
+    things: frozenset[str] = frozenset()
+
+
 @dataclass(slots=True)
 class Decision:
     """What follows from an event: changed states (None removes), events to publish, calls to make after the commit."""
@@ -256,7 +270,10 @@ class Processor(Protocol):
     def state_type(self, key: str) -> type[State]:
         """What kind of state lies under a key."""
 
-    def decide(self, states: States, event: Event | Timer, item: Any, now: float) -> Decision:
+    def about(self, key: str, state: Any) -> Any:
+        """Whom and what a state names, as `schemas.marks.About`: what is exported, and what an erasure takes."""
+
+    def decide(self, states: States, event: Event | Timer | Forget, item: Any, now: float) -> Decision:
         """What follows. Pure: the same arguments give the same decision, and nothing else happens."""
 
 

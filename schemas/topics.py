@@ -17,6 +17,7 @@ OUTBOUND = "outbound"
 OUTBOUND_BULK = "outbound-bulk"
 SENDS = "sends"
 DEAD_LETTERS = "dead-letters"
+AUDIT = "audit"
 
 PARTITIONS_DEFAULT = 12
 DAY_S = 86_400
@@ -52,6 +53,7 @@ TOPICS: dict[str, Topic] = {
         Topic(OUTBOUND_BULK, "anyone", "send commands that must never delay a conversation"),
         Topic(SENDS, "sender.delivery", "what became of each command", True),
         Topic(DEAD_LETTERS, "any role", "what could not be handled, raw, with the reason", False, 30 * DAY_S),
+        Topic(AUDIT, "any role", "who did what to whose data, without content", False, 3 * 365 * DAY_S),
     )
 }
 

@@ -13,7 +13,8 @@ from msgspec import UNSET
 
 from schemas.instants import parse_rfc3339, rfc3339
 from schemas.items import Contact, Item, code_of, decode
-from schemas.ports import Decision, Event, State, States, Timer, foreign
+from schemas.marks import About
+from schemas.ports import Decision, Event, Forget, State, States, Timer, foreign
 from schemas.states import DELIVERY, MESSAGES, number_key
 from schemas.tokens import read_token
 from schemas.topics import INBOUND, OUTBOUND, OUTBOUND_BULK, TIMELINE
@@ -21,6 +22,7 @@ from sender import command as cmd
 from sender import permission
 from sender.command import Command, Lane, Queue, Request, Slot
 from sender.errors import Action
+from sender.forgetting import about, forget
 from sender.lanes import HOLD_S, end, finish, landed, pump, ready, stand
 from sender.pacing import charged
 from sender.pauses import RESTS, Pauses, pauses_key, rest
@@ -84,9 +86,18 @@ class Delivery:
         """See `Processor.state_type`."""
         return KINDS[key[0]]
 
-    def decide(self, states: States, event: Event | Timer, item: Item | Request | None, now: float) -> Decision:
+    def about(self, key: str, state: Any) -> About:
+        """See `Processor.about`."""
+        return about(state)
+
+    def decide(
+        self, states: States, event: Event | Timer | Forget, item: Item | Request | None, now: float
+    ) -> Decision:
         """See `Processor.decide`."""
-        if isinstance(event, Timer):
+        if isinstance(event, Forget):
+            turn = Turn(self.key, states, None, now, opt_in_required=self.opt_in_required)
+            forget(turn, event.key)
+        elif isinstance(event, Timer):
             turn = Turn(self.key, states, None, now, opt_in_required=self.opt_in_required)
             _fire(turn, event.key)
         elif item is not None:

@@ -1,7 +1,9 @@
 """What the commands say to a running service, over its admin listener."""
 
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -52,6 +54,21 @@ class AdminClient:
                 f"What answered at {self.url} is not Coexist. Set COEXIST_ADMIN_URL to its admin listener."
             )
         return response.status_code, answer
+
+    def download(self, path: str, body: dict[str, Any], to: Path) -> None:
+        """Write what is answered to a new file, readable by its owner. Raises click.ClickException like `call`."""
+        try:
+            with httpx.stream("POST", self.url + path, json=body, headers=self.headers, timeout=600) as response:
+                if response.status_code >= 400:
+                    answer = orjson.loads(response.read())
+                    raise click.ClickException(f"{str(answer.get('title')).rstrip('.')}. {answer.get('fix', '')}")
+                with os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    for chunk in response.iter_bytes():
+                        file.write(chunk)
+        except httpx.HTTPError:
+            raise unreachable(f"Coexist did not answer at {self.url}. Start it with `coexist run`.") from None
+        except FileExistsError:
+            raise click.ClickException(f"{to} exists. Choose another name with --to.") from None
 
     def send_json(self, content: bytes) -> str:
         """Write a command given as the data of `send.requested`; its id."""

@@ -16,11 +16,13 @@ from starlette.types import ASGIApp
 
 from schemas.fields import name_of, says
 from services import (
+    api_audit,
     api_console,
     api_conversations,
     api_costs,
     api_media,
     api_numbers,
+    api_privacy,
     api_relays,
     api_sandbox,
     api_sends,
@@ -51,6 +53,7 @@ def problem(status: int, title: str, fix: str, headers: Mapping[str, str] | None
 def create_admin_app(app: App) -> ASGIApp:
     """The admin application over a running Coexist."""
     api = FastAPI(title="Coexist", version=VERSION, docs_url=None, redoc_url=None)
+    api_audit.watch(api, app)
     api.middleware("http")(_guard(app))
     api.exception_handler(StarletteHTTPException)(_plainly)
     api.exception_handler(RequestValidationError)(_wrong)
@@ -66,6 +69,9 @@ def create_admin_app(app: App) -> ASGIApp:
     api_conversations.add(api, app)
     api_topics.add(api, app)
     api_relays.add(api, app)
+    api_privacy.add(api, app)
+    api_privacy.add_requests(api, app)
+    api_audit.add(api, app)
     api_sandbox.add(api, app)
     api_console.add(api, app)
     return Bounded(api, problem(413, TOO_LARGE["title"], TOO_LARGE["fix"], CLOSE))

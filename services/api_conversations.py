@@ -57,8 +57,8 @@ def add(api: FastAPI, app: App) -> None:
         shard = partition_of(state.number, app.log.partitions)
         seq = await app.store.sequence(TIMELINE, state.number)
         found = await pages.page(app.store, MESSAGES, shard, state.conversation_id, Message, limit, after)
-        shown = [_shown(message) for message in reversed(found.states)]
-        body = {"conversation_id": state.conversation_id, "seq": str(seq), "messages": shown, "after": found.after}
+        told = [shown(message) for message in reversed(found.states)]
+        body = {"conversation_id": state.conversation_id, "seq": str(seq), "messages": told, "after": found.after}
         return JSONResponse(body)
 
     @api.post("/v1/conversations/{conversation_id}/{action}", status_code=202)
@@ -93,15 +93,16 @@ def view(state: Conversation) -> dict[str, Any]:
     return told | {"version": state.version}
 
 
-def _shown(message: Message) -> dict[str, Any]:
-    shown: dict[str, Any] = orjson.loads(orjson.dumps(added_data(message)))
+def shown(message: Message) -> dict[str, Any]:
+    """A message as it stands now: edits, media, a revoke and its status included."""
+    told: dict[str, Any] = orjson.loads(orjson.dumps(added_data(message)))
     if message.edit_id:
-        shown |= {"content": orjson.loads(message.edit_content or b"{}"), "edited_at": rfc3339(message.edit_at)}
+        told |= {"content": orjson.loads(message.edit_content or b"{}"), "edited_at": rfc3339(message.edit_at)}
     if message.media:
-        shown["media"] = orjson.loads(message.media)
+        told["media"] = orjson.loads(message.media)
     if message.revoked_at:
-        shown.pop("media", None)
-        shown |= {"content": {}, "revoked_at": rfc3339(message.revoked_at)}
+        told.pop("media", None)
+        told |= {"content": {}, "revoked_at": rfc3339(message.revoked_at)}
     if message.current:
-        shown["status"] = message.current
-    return shown
+        told["status"] = message.current
+    return told

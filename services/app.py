@@ -6,7 +6,7 @@ then the processors and the calls under way, last the file.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -15,41 +15,53 @@ import structlog
 
 from echo_sync.automatic import Signs
 from echo_sync.conversations import Conversations
+from echo_sync.erasures import Erasures
+from echo_sync.media import NAME as FETCHING
 from echo_sync.media import Fetching
 from echo_sync.messages import Messages
 from ingest.app import create_app as create_public_app
 from ingest.refusals import Clients
 from ingest.webhook import Append, Webhook
+from schemas.marks import PRIVACY, Tombstone
 from schemas.ports import Event, EventLog, Lease, Processor, State
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number, Reach, Template
 from sender import graph
 from sender.delivery import Delivery
 from services.access_tokens import AccessTokens
+from services.bars import Bars, GuardedLog
 from services.confirming import Confirming
 from services.dead_letters import VERSION
 from services.edge import Edge
 from services.edition import Edition, open_edition
+from services.erasing import carry_out_again
 from services.leases import LeaseKeeper
+from services.log_sqlite import SqliteLog
 from services.media import MediaWorker
 from services.media_address import resolver
 from services.media_fetch import Fetcher
 from services.media_store import open_store
 from services.metrics import Metrics
 from services.private_contacts import PrivateContacts
+from services.purge import Purging
 from services.relay import Relaying
 from services.relay_courier import client as relay_client
 from services.relay_registry import Registry
+from services.retention import LogKeeper, state_retention_s, topics_kept_s
 from services.runner import Perform, Runner
 from services.running import App, Clock, figures
 from services.sealing import Sealer, sealer_of
 from services.sending import Sending
 from services.settings import Settings, guarded, secrets, short_secrets
+from services.store_sqlite import SqliteStore
 
 ROLES = ("ingest", "echo-sync", "sender", "media", "relay")
 STOP_LISTENING_S = 1.0
 """What open requests get to be answered once a stop was asked for."""
 STOP_CALLING_S = 1.5
 """What requests to Graph get; one that is cut is ambiguous, and known as such at the next start."""
+
+DURABLE_S = 10.0
+"""After so long a commit that was begun is durable; what then still looks used is looked at in the next round."""
 
 log = structlog.get_logger()
 
@@ -60,7 +72,10 @@ FOREIGN_TYPES: dict[tuple[str, str], type[State]] = {
     (MESSAGES, "r"): Reach,
     (MESSAGES, "t"): Template,
     (CONVERSATIONS, "v"): Conversation,
+    (PRIVACY, "t"): Tombstone,
 }
+SWEPT = (MESSAGES, CONVERSATIONS, DELIVERY, FETCHING, PRIVACY)
+"""The processors whose states name people: an erasure is done when each has found nothing left."""
 
 
 def foreign_type(key: str) -> type[State]:
@@ -96,18 +111,49 @@ async def open_app(
         if edition.file is not None:
             app.tasks.append(edition.file.start())
         key = await app.store.installation_key()
+        app.bars = Bars(
+            app.store,
+            key,
+            clock,
+            partial(_kept_out, app),
+            kept_s=state_retention_s(settings),
+            unused=partial(_unused, app),
+        )
+        app.log = GuardedLog(log_, app.bars)
         app.metrics.watch(lambda: figures(app))
         _start_processors(app, stack, key, graph_transport)
         _start_relaying(app, stack)
         await _start_listeners(app, stack, secrets_given)
+        if "echo-sync" in roles:
+            await carry_out_again(app)
         yield app
         app.stopping.set()
+
+
+def _kept_out(app: App, events: Sequence[Event]) -> None:
+    """Items of somebody who was erased came again: they were acknowledged and not stored."""
+    app.metrics.duplicates.labels("erased").inc(len(events))
+    if app.purging is not None and any(event.type == "media.stored" for event in events):
+        app.keep(asyncio.create_task(app.purging.remove_strays(events)))
+
+
+def _unused(app: App, refs: set[str]) -> None:
+    """Messages were let go: the files that nobody refers to any more follow, once that is durable."""
+    purging = app.purging
+    if purging is not None:
+        app.keep(asyncio.create_task(_later(purging.remove_unused, refs)))
+
+
+async def _later(remove: Callable[[set[str]], Awaitable[None]], refs: set[str]) -> None:
+    await asyncio.sleep(DURABLE_S)
+    await remove(refs)
 
 
 def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: httpx.AsyncBaseTransport | None) -> None:
     if "echo-sync" in app.roles:
         _start(app, stack, _messages(app.settings, key), _confirming(app, stack, transport))
         _start(app, stack, Conversations(app.settings.pause_minutes * 60), None)
+        _start_privacy(app, stack)
     if "sender" in app.roles:
         client = graph.client(transport)
         stack.push_async_callback(client.aclose)
@@ -143,6 +189,26 @@ def _confirming(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTrans
     stack.push_async_callback(client.aclose)
     root = f"{app.settings.meta_graph_url.rstrip('/')}/{app.settings.meta_graph_version}"
     return Confirming(app.log, client, root, app.tokens.of, app.clock)
+
+
+def _start_privacy(app: App, stack: AsyncExitStack) -> None:
+    file, log_ = app.file, app.edition.log
+    app.purging = Purging(
+        app.log,
+        app.store,
+        app.known_bars,
+        app.clock,
+        file_log=log_ if isinstance(log_, SqliteLog) else None,
+        scrub=file.scrub if file is not None else None,
+        media=open_store(app.settings.media_url, app.settings.data_dir),
+    )
+    _start(app, stack, Erasures(SWEPT), app.purging)
+    if isinstance(log_, SqliteLog) and isinstance(app.store, SqliteStore):
+        read_up_to = partial(app.store.read_by_all, app.inputs())
+        keeper = LogKeeper(log_, topics_kept_s(app.settings), read_up_to, app.clock)
+        task = asyncio.create_task(keeper.run(), name="retention")
+        app.tasks.append(task)
+        stack.push_async_callback(_stop_processor, task)
 
 
 def _start_media(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> None:
@@ -187,7 +253,9 @@ def _tokens(settings: Settings, edition: Edition, sealer: Sealer, clock: Clock) 
 
 
 def _start(app: App, stack: AsyncExitStack, processor: Processor, perform: Perform | None) -> None:
-    runner = Runner(processor, app.log, app.store, app.clock, app.notices, foreign=foreign_type, perform=perform)
+    runner = Runner(
+        processor, app.log, app.store, app.clock, app.notices, foreign=foreign_type, perform=perform, bars=app.bars
+    )
     edition = app.edition
     serve = edition.around(runner.serve, lambda lease, for_s: app.keepers[lease.processor].holds(lease, for_s))
     drain = partial(_drain, runner)

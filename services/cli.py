@@ -18,6 +18,7 @@ from services.cli_letters import dead_letters
 from services.cli_move import migrate_to_cluster
 from services.cli_numbers import doctor, onboard, token_in
 from services.cli_operate import migrate, ready
+from services.cli_privacy import privacy
 from services.cli_relays import relay
 from services.cli_run import demo, run, sandbox
 from services.cli_suppress import suppress
@@ -60,6 +61,7 @@ main.add_command(migrate_to_cluster)
 main.add_command(ready)
 main.add_command(relay)
 main.add_command(suppress)
+main.add_command(privacy)
 
 
 @main.command()
@@ -220,12 +222,15 @@ def create_topics() -> None:
         raise Failure("COEXIST_KAFKA_BOOTSTRAP_SERVERS is not set; the embedded log needs no topics.", USAGE)
     from services import kafka_topics  # noqa: PLC0415
     from services.kafka_client import kafka_of  # noqa: PLC0415
+    from services.retention import topics_kept_s  # noqa: PLC0415
     from services.settings import SettingsError  # noqa: PLC0415
+
+    kept_s = topics_kept_s(settings)
 
     async def work() -> tuple[list[str], list[str]]:
         kafka = kafka_of(settings)
-        made = await kafka_topics.create(kafka, settings.partitions)
-        return made, await kafka_topics.problems(kafka, settings.partitions)
+        made = await kafka_topics.create(kafka, settings.partitions, kept_s)
+        return made, await kafka_topics.problems(kafka, settings.partitions, kept_s)
 
     try:
         made, wrong = asyncio.run(work())
@@ -243,11 +248,13 @@ def create_topics() -> None:
 def list_topics() -> None:
     """The topics, who writes them and how long they keep what they hold."""
     from schemas.topics import DAY_S, TOPICS  # noqa: PLC0415
+    from services.retention import topics_kept_s  # noqa: PLC0415
 
-    prefix = settings_or_exit().topic_prefix
+    settings = settings_or_exit()
+    kept_s = topics_kept_s(settings)
     for topic in TOPICS.values():
-        kept = f"{topic.retention_s // DAY_S} days" if topic.retention_s else "compacted"
-        click.echo(f"{prefix}.{topic.name:15} {kept:10} {topic.writer:24} {topic.holds}")
+        kept = f"{kept_s[topic.name] / DAY_S:g} days" if topic.name in kept_s else "compacted"
+        click.echo(f"{settings.topic_prefix}.{topic.name:15} {kept:10} {topic.writer:24} {topic.holds}")
 
 
 @main.group()

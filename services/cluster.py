@@ -4,7 +4,9 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from echo_sync.conversations import Conversations
+from echo_sync.erasures import Erasures
 from echo_sync.messages import Messages
+from schemas.marks import PRIVACY
 from schemas.ports import Lease, LogUnavailable
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES
 from sender.delivery import Delivery
@@ -51,7 +53,12 @@ async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
 
 def groups_of(prefix: str) -> dict[tuple[str, ...], str]:
     """The consumer group under which lag tools find each processor's positions."""
-    inputs = {MESSAGES: Messages.inputs, CONVERSATIONS: Conversations.inputs, DELIVERY: Delivery.inputs}
+    inputs = {
+        MESSAGES: Messages.inputs,
+        CONVERSATIONS: Conversations.inputs,
+        PRIVACY: Erasures.inputs,
+        DELIVERY: Delivery.inputs,
+    }
     return {topics: f"{prefix}.{processor}" for processor, topics in inputs.items()}
 
 

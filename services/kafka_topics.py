@@ -5,7 +5,7 @@ life of an installation.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -28,7 +28,7 @@ ASK_AGAIN_S = 0.1
 HEARD_OF_S = 2.0
 
 
-def configuration(topic: Topic, replicas: int) -> dict[str, str]:
+def configuration(topic: Topic, replicas: int, kept_s: Mapping[str, float] | None = None) -> dict[str, str]:
     """The settings of a topic that we rely on."""
     found = {
         "min.insync.replicas": str(2 if replicas >= REPLICAS else 1),
@@ -37,10 +37,14 @@ def configuration(topic: Topic, replicas: int) -> dict[str, str]:
     }
     if topic.retention_s is None:
         return found | {"cleanup.policy": "compact"}
-    return found | {"cleanup.policy": "delete", "retention.ms": str(topic.retention_s * 1000), "retention.bytes": "-1"}
+    return found | {
+        "cleanup.policy": "delete",
+        "retention.ms": str(round((kept_s or {}).get(topic.name, topic.retention_s) * 1000)),
+        "retention.bytes": "-1",
+    }
 
 
-async def create(kafka: Kafka, partitions: int) -> list[str]:
+async def create(kafka: Kafka, partitions: int, kept_s: Mapping[str, float] | None = None) -> list[str]:
     """Make the topics that are missing and return their names. Raises LogUnavailable."""
 
     async def work(admin: AIOKafkaAdminClient) -> list[str]:
@@ -50,7 +54,12 @@ async def create(kafka: Kafka, partitions: int) -> list[str]:
         if not missing:
             return []
         wanted = [
-            NewTopic(kafka.topic(topic.name), partitions, replicas, topic_configs=configuration(topic, replicas))
+            NewTopic(
+                kafka.topic(topic.name),
+                partitions,
+                replicas,
+                topic_configs=configuration(topic, replicas, kept_s or {}),
+            )
             for topic in missing
         ]
         answer = await admin.create_topics(wanted, timeout_ms=CREATE_MS)
@@ -64,7 +73,7 @@ async def create(kafka: Kafka, partitions: int) -> list[str]:
     return await _asked(kafka, work)
 
 
-async def problems(kafka: Kafka, partitions: int) -> list[str]:
+async def problems(kafka: Kafka, partitions: int, kept_s: Mapping[str, float] | None = None) -> list[str]:
     """What is wrong with the topics, each as one sentence with its remedy; nothing when all is well.
 
     Raises LogUnavailable.
@@ -80,7 +89,7 @@ async def problems(kafka: Kafka, partitions: int) -> list[str]:
         seen = await _configurations(admin, names)
         for topic in TOPICS.values():
             name = kafka.topic(topic.name)
-            wrong += _wrong(name, topic, found[name], seen[name], partitions)
+            wrong += _wrong(name, topic, found[name], seen[name], partitions, kept_s or {})
         return wrong
 
     return await _asked(kafka, work)
@@ -96,14 +105,16 @@ async def _described(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, 
         await asyncio.sleep(ASK_AGAIN_S)
 
 
-def _wrong(name: str, topic: Topic, found: dict[str, Any], seen: dict[str, str], partitions: int) -> list[str]:
+def _wrong(
+    name: str, topic: Topic, found: dict[str, Any], seen: dict[str, str], partitions: int, kept_s: Mapping[str, float]
+) -> list[str]:
     count = len(found["partitions"])
     if count != partitions:
         fixed = f"Set it to {count}; it is fixed for the life of an installation."
         return [f"{name} has {count} partitions, and COEXIST_PARTITIONS is {partitions}. {fixed}"]
     replicas = min(len(partition["replicas"]) for partition in found["partitions"])
     wrong = []
-    for key, wanted in configuration(topic, replicas).items():
+    for key, wanted in configuration(topic, replicas, kept_s).items():
         value = seen.get(key, "")
         if not _good_enough(key, value, wanted):
             wrong.append(f"{name} has {key}={value}, and should have {wanted}. Change it with kafka-configs.sh.")

@@ -14,7 +14,8 @@ from aiokafka.errors import KafkaError
 from schemas.cloudevents import headers
 from schemas.ports import Event, LogUnavailable, Reader, Record
 from schemas.topics import partition_of
-from services.kafka_client import START_S, Asked, Kafka, Line, Writer, ended
+from services.kafka_asked import Asked
+from services.kafka_client import START_S, Kafka, Line, Writer, ended
 from services.kafka_reader import FETCH_WAIT_MS, RECONNECT_S, Feed, KafkaReader, dismantle_consumer, record_of
 
 ASK_S = 3.0

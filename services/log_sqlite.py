@@ -29,6 +29,9 @@ CREATE TABLE IF NOT EXISTS log (
 """
 INSERT = "INSERT INTO log (id, count, appended_at, batch) VALUES (?, ?, ?, ?)"
 SELECT = "SELECT id, count, appended_at, batch FROM log WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+REWRITE = "UPDATE log SET batch = ? WHERE id = ?"
+OLDEST = "SELECT id, count, appended_at FROM log WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+EXPIRE = "DELETE FROM log WHERE id = ?"
 LAST = "SELECT max(id) FROM log WHERE id >= ? AND id < ?"
 
 _encoder = msgspec.msgpack.Encoder()
@@ -76,6 +79,12 @@ class LogFile:
                 break
         rows.close()
         return found
+
+    def row_of(self, topic: str, partition: int, offset: int) -> list[Record]:
+        """The records that share a row with the one at `offset`."""
+        span = (self.row_id(topic, partition, offset), self.row_id(topic, partition, _OFFSETS))
+        row = self._connection.execute(SELECT, (*span, 1)).fetchone()
+        return [] if row is None else _records(row, topic, partition, 0)
 
 
 class SqliteLog:
@@ -151,6 +160,44 @@ class SqliteLog:
                 connection.execute(INSERT, row)
                 self._next[place] = last + 1
         return {place: self._next[place] for place in batches}
+
+    async def expire(self, topic: str, partition: int, before: float, read: int, rows: int) -> int:
+        """Remove up to `rows` of the oldest rows that were appended before an instant and lie below offset `read`.
+
+        The newest row stays, for it says where the partition ends. How many records went; 0 when none is left to go.
+        Whoever reads from below the oldest record goes on at the oldest.
+        """
+        newest = self._durable[topic, partition] - 1
+        span = (self._rows.row_id(topic, partition, 0), self._rows.row_id(topic, partition, max(0, min(read, newest))))
+        found = self._file.reading.execute(OLDEST, (*span, rows)).fetchall()
+        old = cast("list[tuple[int, int, float]]", found)
+        old = [row for row in old if row[2] < before]
+        if old:
+            keys = [(row[0],) for row in old]
+            await self._file.write(lambda connection: connection.executemany(EXPIRE, keys).fetchall())
+        return sum(row[1] for row in old)
+
+    def row_of(self, topic: str, partition: int, offset: int) -> list[Record]:
+        """The records that share a row with the one at `offset`."""
+        return self._rows.row_of(topic, partition, offset)
+
+    async def rewrite(self, topic: str, partition: int, records: Mapping[int, Event]) -> None:
+        """Put other events in the place of some durable records, by offset; offsets and counts stay as they are."""
+
+        def job(connection: apsw.Connection) -> None:
+            left = dict(records)
+            while left:
+                span = (self._rows.row_id(topic, partition, min(left)), self._rows.row_id(topic, partition, _OFFSETS))
+                row = cast("tuple[int, int, float, bytes] | None", connection.execute(SELECT, (*span, 1)).fetchone())
+                if row is None:
+                    return
+                first = (row[0] & _OFFSETS) - row[1] + 1
+                events = _decoder.decode(row[3])
+                changed = [left.pop(first + index, event) for index, event in enumerate(events)]
+                connection.execute(REWRITE, (_encoder.encode(changed), row[0]))
+                left = {offset: event for offset, event in left.items() if offset > row[0] & _OFFSETS}
+
+        await self._file.write(job)
 
     def committed(self, ends: Mapping[Place, int]) -> None:
         """Let readers see what became durable."""

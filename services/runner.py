@@ -30,8 +30,10 @@ from schemas.ports import (
     Timer,
 )
 from schemas.topics import HISTORY
+from services.bars import Bars
 from services.dead_letters import dead_letter
 from services.shard import Foreign, Shard
+from services.sweep import Sweep
 
 BATCH_RECORDS_MAX = 256
 """Records decided together: large enough to share an fsync, small enough to hold the writer under 5 ms."""
@@ -100,6 +102,7 @@ class Runner:
         *,
         foreign: Foreign,
         perform: Perform | None = None,
+        bars: Bars | None = None,
     ) -> None:
         self.processor = processor
         self._log = log_
@@ -108,6 +111,7 @@ class Runner:
         self._observer = observer
         self._foreign = foreign
         self._perform = perform
+        self._bars = bars
         self._calls: dict[asyncio.Task[None], Lease] = {}
         self._kept: dict[int, int] = {}
         self.seen: dict[tuple[str, int], Seen] = {}
@@ -132,7 +136,8 @@ class Runner:
         for topic, position in reader.positions().items():
             self.seen[topic, lease.shard] = Seen(position, position, 0.0)
         try:
-            await _Loop(self, shard, reader, lease).run()
+            sweep = Sweep(self.processor, self._store, lease, reader, self._bars, self.clock) if self._bars else None
+            await _Loop(self, shard, reader, lease, sweep).run()
         finally:
             self._kept.pop(lease.shard, None)
             for topic in self.processor.inputs:
@@ -204,6 +209,14 @@ class Runner:
             except Exception as problem:  # noqa: BLE001 - a poison record must not stop its partition
                 self._set_aside(shard, record, problem)
 
+    async def admitted(self, lease: Lease, records: Sequence[Record]) -> Sequence[Record]:
+        """The records that do not name anybody who was erased."""
+        if self._bars is None:
+            return records
+        wanted = await self._bars.admitted(lease.shard, records)
+        self._observer.noted(self.processor.name, ["duplicate:erased"] * (len(records) - len(wanted)))
+        return wanted
+
     async def fire(self, shard: Shard, lease: Lease, until: float) -> bool:
         """Decide the timers due by `until`. True when there were any."""
         keys = await self._store.due(lease.processor, lease.shard, until, TIMERS_MAX)
@@ -231,7 +244,8 @@ class Runner:
 class _Loop:
     """One shard's life: records first, then timers, for which the evidence must have been read."""
 
-    def __init__(self, runner: Runner, shard: Shard, reader: Reader, lease: Lease) -> None:
+    def __init__(self, runner: Runner, shard: Shard, reader: Reader, lease: Lease, sweep: Sweep | None) -> None:
+        self._sweep = sweep
         self._runner = runner
         self._shard = shard
         self._reader = reader
@@ -253,9 +267,11 @@ class _Loop:
             elif self._passed():
                 await self._commit(())
             await self._timers()
+            if self._sweep is not None and await self._sweep.turn(self._shard):
+                await self._commit(())
 
     async def _batch(self, records: Sequence[Record]) -> None:
-        await self._runner.decide_batch(self._shard, records)
+        await self._runner.decide_batch(self._shard, await self._runner.admitted(self._lease, records))
         self._batches_passed += 1
         if self._shard.is_clean() and self._batches_passed < BATCHES_PASSED_MAX:
             self._shard.settle()
@@ -314,6 +330,8 @@ class _Loop:
             self._wake = wake
 
     def _patience_s(self) -> float:
+        if self._sweep is not None and self._sweep.busy:
+            return 0.0
         if self._evidence is not None or self._wake is None:  # evidence is there to be read: it ends the wait
             return IDLE_S_MAX
         return min(IDLE_S_MAX, max(0.0, self._wake - self._runner.clock()))

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from schemas.ports import EventLog, Store
 from schemas.topics import partition_of
 from services.access_tokens import AccessTokens
+from services.audit import Audit
+from services.bars import Bars
 from services.edge import Edge
 from services.edition import Edition
 from services.leases import LeaseKeeper
 from services.media import MediaWorker
 from services.metrics import Figures, Metrics
 from services.notices import Notices
+from services.purge import Purging
 from services.relay import Relaying
 from services.runner import Runner
 from services.settings import Settings
@@ -39,7 +42,11 @@ class App:
     admin: Edge | None = None
     media: MediaWorker | None = None
     relaying: Relaying | None = None
+    bars: Bars | None = None
+    book: Audit | None = None
+    purging: Purging | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    aside: set[asyncio.Task[None]] = field(default_factory=set)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     sandbox_url: str = ""
@@ -47,6 +54,28 @@ class App:
 
     def __post_init__(self) -> None:
         self.notices = Notices(self.metrics, self.clock)
+
+    @property
+    def known_bars(self) -> Bars:
+        """What keeps out who was erased; there as soon as the store is open."""
+        assert self.bars is not None  # noqa: S101 - made before anything that asks
+        return self.bars
+
+    def inputs(self) -> Mapping[str, Sequence[str]]:
+        """The topics that each of this process's processors reads."""
+        return {name: runner.processor.inputs for name, runner in self.runners.items()}
+
+    @property
+    def audit(self) -> Audit:
+        """Where it is recorded who did what to whose data."""
+        if self.book is None:
+            self.book = Audit(self.log, self.clock)
+        return self.book
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Hold a task until it is done."""
+        self.aside.add(task)
+        task.add_done_callback(self.aside.discard)
 
     @property
     def file(self) -> SqliteFile | None:

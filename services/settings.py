@@ -9,19 +9,41 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from schemas.topics import (
+    ACCOUNT,
+    AUDIT,
+    CONTACTS,
+    DAY_S,
+    DEAD_LETTERS,
+    HISTORY,
+    INBOUND,
+    OUTBOUND,
+    OUTBOUND_BULK,
+    SENDS,
+    TIMELINE,
+    TOPICS,
+)
 from services.arguments import is_address
 
 PREFIX = "COEXIST_"
 SECRET_LENGTH_MIN = 32
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+STATE_DAYS_MIN = 8
+"""Meta repeats webhooks for seven days, and the states are what knows a repeat."""
 
 
 class SettingsError(Exception):
     """The settings cannot be used; the message says which one, what was seen, and what to write."""
+
+
+def _kept(topic: str) -> Any:
+    """The field of a topic's retention."""
+    days = (TOPICS[topic].retention_s or 0) / DAY_S
+    return Field(days, gt=0, description=f"how long records of {topic} are kept, in days")
 
 
 def _listed(value: object) -> object:
@@ -134,6 +156,25 @@ class Settings(BaseModel):
         [], description="what a customer may write to get marketing, comma-separated, such as ALTA"
     )
     opt_in_required: bool = Field(False, description="1: marketing goes only to people who are known to want it")
+    erasure_ledger: Path | None = Field(
+        None, description="where erasures are noted beside the store, for a restored backup; DATA_DIR/erasures.jsonl"
+    )
+    retention_inbound_days: float = _kept(INBOUND)
+    retention_history_days: float = _kept(HISTORY)
+    retention_timeline_days: float = _kept(TIMELINE)
+    retention_contacts_days: float = _kept(CONTACTS)
+    retention_account_days: float = _kept(ACCOUNT)
+    retention_outbound_days: float = _kept(OUTBOUND)
+    retention_outbound_bulk_days: float = _kept(OUTBOUND_BULK)
+    retention_sends_days: float = _kept(SENDS)
+    retention_dead_letters_days: float = _kept(DEAD_LETTERS)
+    retention_audit_days: float = _kept(AUDIT)
+    retention_messages_days: float = Field(
+        365, ge=STATE_DAYS_MIN, description="how long messages and their media are kept as states, in days"
+    )
+    retention_commands_days: float = Field(
+        30, ge=STATE_DAYS_MIN, description="how long a command that is over is known by its id, in days"
+    )
     timeline_raw: bool = Field(False, description="1: message.added carries the raw webhook item")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.ports import FOREIGN, Decision, Event, Lease, Missing, Processor, Row, State, Store, Timer
+from schemas.ports import FOREIGN, Decision, Event, Forget, Lease, Missing, Processor, Row, State, Store, Timer
 
 CACHE_STATES_MAX = 3_072
 """Committed states kept decoded per processor; an owner alone changes them, so they cannot be stale."""
@@ -81,7 +81,15 @@ class Shard:
         }
         await self._load(named)
 
-    async def decide(self, event: Event | Timer, item: Any, now: float) -> None:
+    def has_changed(self, key: str) -> bool:
+        """Was something decided about this state since the last commit?"""
+        return key in self._changed
+
+    def is_gone(self, key: str) -> bool:
+        """Is this state known to be removed since the last commit?"""
+        return key in self._changed and self._changed[key] is None
+
+    async def decide(self, event: Event | Timer | Forget, item: Any, now: float) -> None:
         """Decide one event, loading what the decider asks for, and keep what follows for the commit."""
         asked: set[object] = set()
         while True:

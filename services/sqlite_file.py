@@ -18,6 +18,7 @@ import apsw
 
 from schemas.ports import LogUnavailable
 from services.committer import Committer
+from services.sqlite_remnants import PAGES_AT_ONCE, Remnants
 
 GROUP_S_MAX = 0.005
 """Statements hold the writer no longer than this before the group is committed."""
@@ -72,6 +73,10 @@ class SqliteFile:
         self._patient: list[tuple[Job, asyncio.Future[Any]]] = []
         self._wake = asyncio.Event()
         self._committer = Committer(self._commit)
+        self._vfs = vfs
+        self._scrubber = Committer(self._scrub_pages)
+        self._scrubs: list[tuple[int, asyncio.Future[int]]] = []
+        self._scrub_page = 0
         self._after_failure: list[Callable[[], None]] = []
         self._closing = False
         self._wal_pages = 0
@@ -109,6 +114,23 @@ class SqliteFile:
         self._wake.set()
         return await future
 
+    async def scrub(self) -> None:
+        """Let nothing that was deleted remain in the file or the write-ahead log, a few pages between two groups.
+
+        Raises LogUnavailable while a reader beside the service holds the write-ahead log.
+        """
+        page = await self._between_groups(0)
+        while page:
+            page = await self._between_groups(page)
+
+    async def _between_groups(self, page: int) -> int:
+        if self._closing:
+            raise LogUnavailable("the writer has stopped")
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._scrubs.append((page, done))
+        self._wake.set()
+        return await done
+
     async def close(self) -> None:
         """Finish what is queued, copy the WAL back, and let go of the file."""
         self._closing = True
@@ -116,6 +138,7 @@ class SqliteFile:
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
         self._committer.stop()
+        self._scrubber.stop()
         self._reading.close()
         with contextlib.suppress(apsw.Error):  # on a disk that failed the WAL stays, and is read at the next start
             self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -127,13 +150,41 @@ class SqliteFile:
             while not self._closing:
                 await self._wake.wait()
                 self._wake.clear()
-                while self._urgent or self._patient:
-                    await self._group()
+                while self._urgent or self._patient or self._scrubs:
+                    if self._urgent or self._patient:
+                        await self._group()
+                    if self._scrubs:
+                        await self._scrub()
         finally:
             self._closing = True
-            for _, future in (*self._urgent, *self._patient):
+            for _, future in (*self._urgent, *self._patient, *self._scrubs):
                 if not future.done():
                     future.set_exception(LogUnavailable("the writer has stopped"))
+
+    async def _scrub(self) -> None:
+        page, done = self._scrubs.pop(0)
+        self._scrub_page = page
+        try:
+            await self._scrubber.commit()
+        except (LogUnavailable, apsw.Error, OSError) as problem:
+            if not done.done():
+                done.set_exception(LogUnavailable(f"the file could not be scrubbed: {type(problem).__name__}"))
+        else:
+            if not done.done():
+                done.set_result(self._scrub_page)
+
+    def _scrub_pages(self) -> None:
+        """In a thread, while no group is open: empty the log, zero the gaps, forget what the cache has of them."""
+        with contextlib.suppress(apsw.BusyError):
+            self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if self.wal_bytes():
+            raise LogUnavailable("somebody reads the write-ahead log")
+        remnants = Remnants(self.path, self._vfs, one(self._writing, "PRAGMA page_size"))
+        try:
+            self._scrub_page = remnants.zero(self._scrub_page, PAGES_AT_ONCE)
+        finally:
+            remnants.close()
+        self._writing.execute("PRAGMA shrink_memory").fetchall()
 
     async def _group(self) -> None:
         done: list[tuple[asyncio.Future[Any], Any]] = []

@@ -48,6 +48,7 @@ UPDATE leases SET expires_at = ? WHERE slot >= ? AND slot < ? AND owner = ? AND 
 """
 
 POSITIONS = "SELECT topic, position FROM positions WHERE slot = ?"
+READ_BY = "SELECT slot, position FROM positions WHERE topic = ? AND slot % ? = ?"
 POSITION_MOVE = """
 INSERT INTO positions (slot, topic, position) VALUES (?, ?, ?)
 ON CONFLICT (slot, topic) DO UPDATE SET position = excluded.position
@@ -74,6 +75,8 @@ SEQUENCE_PUT = """
 INSERT INTO sequences (topic, key, seq) VALUES (?, ?, ?)
 ON CONFLICT (topic, key) DO UPDATE SET seq = excluded.seq
 """
+
+STATES_AFTER = "SELECT key, value FROM states WHERE slot = ? AND key > ? AND key < ? ORDER BY key LIMIT ?"
 
 COUNT = "SELECT count(*) FROM states WHERE slot = ? AND key >= ? AND key < ?"
 

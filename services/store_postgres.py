@@ -17,6 +17,8 @@ from services.store_sqlite import KEY_BYTES, SHARDS_MAX, sequenced
 
 KEY_BYTES_MAX = 1_024
 """Postgres indexes no more than 2.7 kB; a longer key, which only a hostile webhook has, is stored by its digest."""
+LAST_BYTE = b"\xff"
+"""Beyond every byte that a key in UTF-8 has."""
 OUTBOX_KEY = "@outbox"
 """The topic under which the running numbers of the outbox are kept, beside the sequences."""
 
@@ -143,6 +145,12 @@ class PostgresStore:
         first = prefix.encode()
         slot = await self._slot(processor, shard)
         return cast("int", await self._database.one(numbered(shared.COUNT), slot, first, first + b"\xff"))
+
+    async def scan(self, processor: str, shard: int, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
+        """See `Store.scan`."""
+        span = (await self._slot(processor, shard), key_bytes(max(after, prefix)), prefix.encode() + LAST_BYTE, limit)
+        rows = await self._database.rows(numbered(shared.STATES_AFTER), *span)
+        return [(row[0].decode(), row[1]) for row in rows]
 
     # --- committing
 

@@ -1,7 +1,7 @@
 """The `Store` port on the same SQLite file as the log: state, positions and outputs become durable together."""
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import apsw
@@ -15,6 +15,10 @@ from services.sqlite_file import SqliteFile, one
 
 SHARDS_MAX = 1 << 16
 KEY_BYTES = 32
+EVERYTHING = 1 << 40
+"""Beyond every offset."""
+LAST_KEY = "\U0010ffff"
+"""Beyond every character that a key has."""
 
 
 class SqliteStore:
@@ -129,6 +133,23 @@ class SqliteStore:
     async def sequence(self, topic: str, key: str) -> int:
         """See `Store.sequence`."""
         return cast("int", one(self._file.reading, sql.SEQUENCE, (topic, key)) or 0)
+
+    async def scan(self, processor: str, shard: int, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
+        """See `Store.scan`."""
+        span = (self._slot(processor, shard), max(after, prefix), prefix + LAST_KEY, limit)
+        return list(self._file.reading.execute(sql.STATES_AFTER, span))
+
+    def read_by_all(self, inputs: Mapping[str, Sequence[str]], topic: str, partition: int) -> int:
+        """Up to which offset a partition was read by everybody who ever read it: what lies below nobody waits for.
+
+        `inputs`: the topics of the processors that run. One of them that has not read yet holds everything back.
+        """
+        rows = self._file.reading.execute(sql.READ_BY, (topic, SHARDS_MAX, partition)).fetchall()
+        read = dict(cast("list[tuple[int, int]]", rows))
+        for processor, topics in inputs.items():
+            if topic in topics:
+                read.setdefault(self._slot(processor, partition), 0)
+        return min(read.values(), default=EVERYTHING)
 
     async def count(self, processor: str, shard: int, prefix: str) -> int:
         """See `Store.count`."""

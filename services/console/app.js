@@ -5,7 +5,7 @@ import { firstLanguage, speak, t } from "./i18n.js";
 import { doing, say } from "./page.js";
 
 const $ = (id) => document.getElementById(id);
-const VIEWS = ["overview", "numbers", "conversations", "sends", "letters", "topics", "health"];
+const VIEWS = ["overview", "numbers", "conversations", "sends", "letters", "requests", "topics", "health"];
 const UNDER = { conversation: "conversations", send: "sends", letter: "letters" };
 let open = null;
 let failing = false;
@@ -65,7 +65,7 @@ function onKey(event) {
   const typing = event.target.matches("input, select, textarea");
   if (event.key === "Escape" && typing) event.target.blur();
   if (typing || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  if (/^[1-7]$/.test(event.key)) location.hash = `#/${VIEWS[event.key - 1]}`;
+  if (/^[1-8]$/.test(event.key)) location.hash = `#/${VIEWS[event.key - 1]}`;
   if (event.key === "?") $("help").showModal();
   if (event.key === "/") {
     event.preventDefault();

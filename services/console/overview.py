@@ -11,6 +11,7 @@ from schemas.states import DELIVERY, Number
 from schemas.topics import partition_of
 from sender.command import AMBIGUOUS, Queue, queue_key
 from services.api_numbers import numbers
+from services.api_privacy import is_overdue, requests
 from services.api_sends import FAR
 from services.console.commands import unfinished
 from services.console.hour import MINUTE_S, Hour, counted, latencies, rate
@@ -136,6 +137,9 @@ async def _problems(
         found.append({"code": "unresolved", "count": len(unresolved)})
     if dead := sum(letter.state == OPEN for letter in await letters(app)):
         found.append({"code": "dead_letters", "count": dead})
+    if asked := [request for request in await requests(app) if not request.closed_at]:
+        late = sum(is_overdue(request, app.clock()) for request in asked)
+        found.append({"code": "rights_overdue", "count": late} if late else {"code": "rights", "count": len(asked)})
     return found
 
 

@@ -19,6 +19,7 @@ VIEWS = {
     "conversations": "Conversations",
     "sends": "Sends",
     "letters": "Dead letters",
+    "requests": "Privacy requests",
     "topics": "Topics",
     "topics/timeline": "timeline",
     "health": "Health",

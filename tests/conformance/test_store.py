@@ -337,3 +337,21 @@ async def test_who_departs_may_come_back(place):
     await place.store.depart(NAME, "a")
     await place.store.depart(NAME, "a")
     assert "a" in (await place.store.attend(NAME, "a", 10)).owners
+
+
+# --- walking over states
+
+
+async def test_a_scan_goes_over_all_states_of_a_prefix_once_in_the_order_of_their_keys(store):
+    lease = await taken(store)
+    keys = [f"m/{n:03}" for n in range(25)] + ["a/1", "n/é", "n/z"]
+    await store.commit(Commit(lease, rows={key: Row(key.encode()) for key in keys}))
+    found, after = [], ""
+    while page := await store.scan(NAME, SHARD, "", after, 10):
+        assert len(page) <= 10
+        found += page
+        after = page[-1][0]
+    assert found == [(key, key.encode()) for key in sorted(keys, key=str.encode)]
+    assert [key for key, _ in await store.scan(NAME, SHARD, "n/", "", 10)] == ["n/z", "n/é"]
+    assert [key for key, _ in await store.scan(NAME, SHARD, "m/", "m/023", 10)] == ["m/024"]
+    assert await store.scan("nobody", SHARD, "", "", 10) == []

@@ -246,7 +246,7 @@ def test_each_role_may_write_what_its_code_writes_and_ingest_reads_nothing():
     assert allowed("ingest", "Read") == set()
     assert allowed("relay", "Write") == set()
     for topics, group in groups_of("coexist").items():
-        role = {"echo_sync": "echo-sync", "sender": "sender"}[group.split(".")[1]]
+        role = {"echo_sync": "echo-sync", "privacy": "echo-sync", "sender": "sender"}[group.split(".")[1]]
         assert set(topics) <= allowed(role, "Read"), group
 
 

@@ -25,7 +25,7 @@ class View:
     def get(self, key):
         if key.startswith(FOREIGN):
             processor, _, inner = key[1:].partition("|")
-            return self._memory.states[processor].get(inner)
+            return self._memory.states.get(processor, {}).get(inner)
         return self.own.get(key)
 
     def heads(self, line, until, limit):

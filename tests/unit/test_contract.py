@@ -69,7 +69,7 @@ def test_every_topic_says_which_types_it_carries_and_every_type_has_a_model_and_
 
 
 def test_a_type_is_sequenced_on_all_of_its_topics_or_on_none():
-    for name in events.DATA:
+    for name in events.DATA.keys() - {"record.erased"}:  # what is left of a record stands where the record stood
         assert len({TOPICS[topic].sequenced for topic, names in events.ON.items() if name in names}) == 1
 
 
@@ -145,7 +145,7 @@ def test_retention_and_compaction_in_the_asyncapi_document_are_those_of_the_topi
 def test_headers_that_are_written_are_headers_that_are_described(asyncapi, name):
     topics = [TOPICS[topic] for topic, names in events.ON.items() if name in names]
     event = Event(id="i", type=name, number=NUMBER, data=b"{}", at=1, recorded_at=2, subject="s", cause="c", trace="t")
-    if topics[0].sequenced:
+    if any(topic.sequenced for topic in topics):
         event = msgspec.structs.replace(event, seq=4294967297)
     written = {key: value.decode() for key, value in contract.headers(event)}
     described = asyncapi["components"]["messages"][name.replace(".", "_")]["headers"]

@@ -1,0 +1,58 @@
+"""The erasures that were asked for, beside the store: after a backup was restored, they are carried out once more.
+
+One line of JSON per erasure and step, with keyed digests only. It belongs on a disk that is not restored together with
+the rest (`COEXIST_ERASURE_LEDGER`).
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from echo_sync.erasures import Mark
+from schemas.marks import TOMBSTONE_KEEP_S
+
+FILE_NAME = "erasures.jsonl"
+
+
+class Entry(msgspec.Struct):
+    """An erasure as it is noted: which, at which number, until when it holds, and the digests of its person."""
+
+    id: str
+    number: str
+    at: float
+    marks: list[Mark]
+
+
+_decoder = msgspec.json.Decoder(Entry)
+
+
+class ErasureLedger:
+    """A file that only grows. Reading forgives a last line that a crash has cut."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def note(self, entry: Entry) -> None:
+        """Add a line, durably. Raises OSError."""
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, msgspec.json.encode(entry) + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def entries(self, now: float) -> Sequence[Entry]:
+        """The newest line of each erasure that tombstones are still kept for."""
+        found = {entry.id: entry for entry in self._lines()}
+        return [entry for entry in found.values() if entry.at > now - TOMBSTONE_KEEP_S]
+
+    def _lines(self) -> Iterator[Entry]:
+        if not self._path.exists():
+            return
+        for line in self._path.read_bytes().splitlines():
+            try:
+                yield _decoder.decode(line)
+            except (msgspec.DecodeError, msgspec.ValidationError):
+                continue

@@ -1,0 +1,156 @@
+"""Erasing a person from a running service: nothing of them is left, nothing comes back, nobody else is hurt."""
+
+import asyncio
+from pathlib import Path
+
+import orjson
+
+from tests.app.rig import NUMBER, service, together, until
+from tests.harness import read_all
+
+PEOPLE, ERASED = 12, 4
+SLOW_S = 30
+
+
+class Person:
+    """Somebody who exists nowhere else: a phone, a name and a text to look for."""
+
+    def __init__(self, n):
+        self.phone = f"3461{n:03}84{n:03}"
+        self.name = f"Canaria{n:03}Name"
+        self.text = f"piulada-{n:03}-secreta"
+        self.wamids = []
+
+    def traces(self):
+        return [trace.encode() for trace in (self.phone, self.name, self.text, *self.wamids)]
+
+
+def found_in(folder: Path, people):
+    """Traces of these people in any byte of any file of the data folder."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    held = {path.name: path.read_bytes() for path in files}
+    return [(trace, name) for one in people for trace in one.traces() for name, data in held.items() if trace in data]
+
+
+async def erase(rig, contact, number=NUMBER):
+    """Erase somebody; the report, once it is done."""
+    answer = await rig.admin.post("/v1/privacy/erase", json={"number": number, "contact": contact, "by": "test"})
+    assert answer.status_code == 202, answer.text
+    begun = answer.json()
+    return begun, await until(lambda: done(rig, begun), SLOW_S)
+
+
+async def done(rig, begun):
+    path = f"/v1/privacy/erasures/{begun['erasure_id']}"
+    report = (await rig.admin.get(path, params={"number": begun["number"]})).json()
+    return report if report["state"] == "done" else None
+
+
+async def told(rig, wamid):
+    return [one for one in await rig.events("timeline", "message.added") if one[1] == wamid]
+
+
+async def talk(rig, person):
+    """Messages of both sides, an edit, a send and what comes of it."""
+    person.wamids.append(await rig.customer(person.text, person.phone, name=person.name))
+    person.wamids.append(await rig.owner(person.text, person.phone))
+    await rig.control("/edit", {"wamid": person.wamids[0], "side": "customer", "text": f"{person.text}!"})
+    for wamid in person.wamids:
+        await until(lambda wamid=wamid: told(rig, wamid))
+
+
+async def test_after_erasing_some_people_no_byte_of_them_is_left_and_the_others_are_untouched(tmp_path, tell):
+    people = [Person(n) for n in range(PEOPLE)]
+    gone, kept = people[:ERASED], people[ERASED:]
+    async with together(tmp_path, about={"pause_minutes": 0}) as rig:
+        for person in people:
+            await talk(rig, person)
+        command = await rig.send(gone[0].text, gone[0].phone)
+        assert (await rig.outcome(command))["state"] == "accepted"
+        before = await rig.records("timeline")
+        started = asyncio.get_running_loop().time()
+        reports = await asyncio.gather(*(erase(rig, person.phone) for person in gone))
+        took = asyncio.get_running_loop().time() - started
+        assert found_in(tmp_path, gone) == []
+        for person in kept:
+            assert len(found_in(tmp_path, [person])) >= len(person.traces())
+        after = await rig.records("timeline")
+        assert [(one.offset, one.partition, one.event.seq) for one in after][: len(before)] == [
+            (one.offset, one.partition, one.event.seq) for one in before
+        ]
+        erased = await rig.events("contacts", "contact.erased")
+        assert len(erased) == ERASED
+    tell(f"{ERASED} of {PEOPLE} people erased in {took:.1f} s; removed: {reports[0][1]['removed']}")
+
+
+async def test_what_meta_repeats_of_an_erased_person_is_acknowledged_and_not_stored(tmp_path):
+    async with service(tmp_path) as rig:
+        await rig.trigger("message", contact="34600555111", text="torna-hi")
+        await until(lambda: rig.events("timeline", "message.added"))
+        first = next(one for one in await read_all(rig.app.log, "inbound") if one.event.type == "webhook.message")
+        await erase(rig, "+34 600 555 111")
+        assert found_in(tmp_path, [_of("34600555111", "torna-hi")]) == []
+        await rig.app.log.append([("inbound", first.event)])
+        await rig.app.log.append([("history", first.event)])
+        assert found_in(tmp_path, [_of("34600555111", "torna-hi")]) == []
+
+
+async def test_whoever_was_erased_may_write_again_and_is_somebody_new(tmp_path):
+    async with together(tmp_path) as rig:
+        wamid = await rig.customer("abans")
+        old = (await rig.data("timeline", "message.added", wamid))["conversation_id"]
+        await erase(rig, "34600111222")
+        await asyncio.sleep(1.1)  # Meta's times are whole seconds
+        again = await rig.customer("despres")
+        new = await rig.data("timeline", "message.added", again)
+        assert new["conversation_id"] != old
+        assert (await rig.admin.get(f"/v1/conversations/{old}")).status_code == 404
+        found = await until(rig.conversation)
+        assert found["conversation_id"] == new["conversation_id"]
+
+
+async def test_what_waited_to_be_sent_is_cancelled_and_told(tmp_path):
+    async with service(tmp_path) as rig:
+        await rig.trigger("message", contact="34600555222")
+        await until(lambda: rig.events("timeline", "message.added"))
+        await rig.admin.post(f"/v1/numbers/{NUMBER}/pause")
+        command = await rig.send("no surt", "34600555222")
+        await until(lambda: rig.events("outbound", "send.requested", command))
+        await erase(rig, "34600555222")
+        told = await rig.events("sends", "send.cancelled", command)
+        assert [data["reason"] for _, _, data in told] == ["erased"]
+        assert found_in(tmp_path, [_of("34600555222", "no surt")]) == []
+
+
+async def test_an_erasure_is_carried_out_again_after_an_older_backup_was_restored(tmp_path):
+    live, backup = tmp_path / "data", tmp_path / "backup"
+    person = _of("34600555333", "copia-de-seguretat")
+    async with service(live) as rig:
+        await rig.trigger("message", contact=person.phone, text=person.text)
+        await until(lambda: rig.events("timeline", "message.added"))
+    (backup / "coexist.db").parent.mkdir()
+    (backup / "coexist.db").write_bytes((live / "coexist.db").read_bytes())
+    async with service(live) as rig:
+        begun, _ = await erase(rig, person.phone)
+    (backup / "coexist.db").replace(live / "coexist.db")
+    assert found_in(live, [person])
+    async with service(live) as rig:
+        await until(lambda: done(rig, begun), SLOW_S)
+        assert found_in(live, [person]) == []
+
+
+async def test_an_erasure_needs_a_number_that_is_known_and_a_person(tmp_path):
+    async with service(tmp_path) as rig:
+        for body, status in (
+            ({}, 422),
+            ({"number": NUMBER, "contact": "?"}, 422),
+            ({"number": "1", "contact": "34600111222"}, 404),
+        ):
+            assert (await rig.admin.post("/v1/privacy/erase", json=body)).status_code == status
+        assert orjson.loads((await rig.admin.get("/v1/privacy/requests")).content) == {"requests": []}
+
+
+def _of(phone, text):
+    person = Person(0)
+    person.phone, person.text, person.name = phone, text, "no name at all"
+    return person

@@ -1,0 +1,63 @@
+"""An export holds all that is held about one person, and nothing of anybody else."""
+
+import hashlib
+import io
+import json
+import zipfile
+
+from tests.app.rig import NUMBER, service, together, until
+from tests.app.sandbox_receiver import CONTACT
+from tests.app.test_privacy_erase import Person, erase, talk
+
+
+async def export(rig, contact):
+    answer = await rig.admin.post("/v1/privacy/export", json={"number": NUMBER, "contact": contact})
+    assert answer.status_code == 200, answer.text
+    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+    return archive, json.loads(archive.read("manifest.json"))
+
+
+def lines(archive, name):
+    return [json.loads(line) for line in archive.read(name).splitlines()]
+
+
+async def test_an_export_equals_metas_ledger_for_that_person(tmp_path):
+    one, other = Person(1), Person(2)
+    async with together(tmp_path, about={"pause_minutes": 0}) as rig:
+        for person in (one, other, one):
+            await talk(rig, person)
+        command = await rig.send(one.text, one.phone)
+        sent = (await rig.outcome(command))["message_id"]
+        archive, manifest = await export(rig, one.phone)
+        ledger = (await rig.meta.get("/sandbox/api/ledger/items")).text
+        items = [json.loads(line) for line in ledger.splitlines()]
+        mine = {item["wamid"] for item in items if item["contact"] == one.phone and item["kind"] in ("message", "echo")}
+        told = {message["message_id"] for message in lines(archive, "messages.jsonl")}
+        assert told == mine | {sent}
+        whole = archive.read("records.jsonl") + archive.read("states.jsonl") + archive.read("messages.jsonl")
+        assert not [trace for trace in other.traces() if trace in whole]
+        for name, about in manifest["files"].items():
+            assert hashlib.sha256(archive.read(name)).hexdigest() == about["sha256"]
+
+
+async def test_an_export_is_complete_by_the_stores_own_count(tmp_path):
+    person = Person(3)
+    async with together(tmp_path, about={"pause_minutes": 0}) as rig:
+        await talk(rig, person)
+        await talk(rig, Person(4))
+        archive, manifest = await export(rig, person.phone)
+        rows = rig.app.file.reading.execute("SELECT key, value FROM states").fetchall()
+        traced = {key for key, value in rows if any(trace in key.encode() + value for trace in person.traces())}
+        assert traced <= {one["key"] for one in lines(archive, "states.jsonl")}
+        assert manifest["held"]["messages"] == 2
+        held = [record for record in lines(archive, "records.jsonl") if record["topic"] == "timeline"]
+        assert {record["subject"] for record in held} >= set(person.wamids)
+
+
+async def test_after_an_erasure_there_is_nothing_to_export(tmp_path):
+    async with service(tmp_path) as rig:
+        await rig.trigger("message", contact=CONTACT)
+        await until(lambda: rig.events("timeline", "message.added"))
+        assert (await export(rig, CONTACT))[1]["held"]["messages"] == 1
+        await erase(rig, CONTACT)
+        assert (await export(rig, CONTACT))[1]["held"] == {"records": 0, "media": 0}
