@@ -173,7 +173,7 @@ def test_suppress_adds_lists_and_removes(known):
     until_told(known, "account", "preference.changed", '"opt_in"')
     wrong = known.run("suppress", "add", "--number", NUMBER, "--contact", "Laia", "--all")
     assert (wrong.exit_code, wrong.output) == (
-        1,
+        2,
         "Error: nobody is named. Give `number` and `contact`, a phone or a user id.\n",
     )
 
