@@ -20,6 +20,7 @@ from schemas.topics import ACCOUNT
 SUPPRESSED, UNSUPPRESSED, OPTED_IN = "SUPPRESSED", "UNSUPPRESSED", "OPTED_IN"
 """An operator's words; the item's raw object names the `scope`."""
 SCOPES = (ALL, MARKETING)
+_OPERATORS = {SUPPRESSED: STOP, UNSUPPRESSED: "", OPTED_IN: OPT_IN}
 PREFERENCES = {"stop": STOP, "resume": OPT_IN, "signup": OPT_IN}
 CAP_S = 24 * 3600.0
 """Meta's limit on marketing to one person (131049) holds for a day at least (Meta contract 7.3)."""
@@ -39,23 +40,25 @@ def words(text: str) -> str:
 
 def on_words(turn: Turn, item: Item) -> bool:
     """What an account item says of a person's wishes; False where it says nothing of them."""
-    wish = _wish_of(item)
-    if wish is None or not (item.contact.wa_id or item.contact.user_id):
+    wishes = _wishes_of(item)
+    if not wishes or not (item.contact.wa_id or item.contact.user_id):
         return False
     fallback = turn.event.id if turn.event is not None else ""
-    _hear(turn, turn.person(item, fallback), (wish,), item.at, tells=item.field == OURS)
+    _hear(turn, turn.person(item, fallback), wishes, item.at, tells=item.field == OURS)
     return True
 
 
-def _wish_of(item: Item) -> Wish | None:
+def _wishes_of(item: Item) -> tuple[Wish, ...]:
     if item.field == "user_preferences":
         value = PREFERENCES.get(item.event)
-        return Wish(MARKETING, value, why="user_preferences") if value is not None else None
-    if item.field != OURS or item.event not in (SUPPRESSED, UNSUPPRESSED, OPTED_IN):
-        return None
-    scope = raw_object(item).get("scope", MARKETING)
-    value = {SUPPRESSED: STOP, UNSUPPRESSED: "", OPTED_IN: OPT_IN}[item.event]
-    return Wish(scope if scope in SCOPES else MARKETING, value, why="operator")
+        return (Wish(MARKETING, value, why="user_preferences"),) if value is not None else ()
+    if item.field != OURS or item.event not in _OPERATORS:
+        return ()
+    scope, value = raw_object(item).get("scope"), _OPERATORS[item.event]
+    if scope != ALL:
+        return (Wish(MARKETING, value, why="operator"),)
+    said = Wish(ALL, value, why="operator")
+    return (said,) if value else (said, Wish(BLOCKED, "", why="operator"))  # whoever lifts all has unblocked them, too
 
 
 def on_heard(turn: Turn, item: Item, person: Person) -> None:
@@ -114,10 +117,14 @@ def _hear(turn: Turn, person: Person, wishes: tuple[Wish, ...], at: float, *, te
     if after is before:
         return
     turn.put(reach_key(person.conversation_id), after)
-    if tells:
-        changed = [wish for wish in wishes if before.wishes.get(wish.scope) != after.wishes.get(wish.scope)]
-        for wish in changed:
+    for wish in wishes if tells else ():
+        if _stands(before, wish.scope) != _stands(after, wish.scope):
             _tell(turn, person, wish, at)
+
+
+def _stands(reach: Reach, scope: str) -> tuple[str, float]:
+    standing = reach.wishes.get(scope)
+    return (standing.value, standing.until) if standing is not None else ("", 0)
 
 
 def _tell(turn: Turn, person: Person, wish: Wish, at: float) -> None:

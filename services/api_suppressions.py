@@ -42,7 +42,7 @@ def add(api: FastAPI, app: App) -> None:
         shard = partition_of(number, app.log.partitions)
         found = await app.store.heads(MESSAGES, shard, suppressed_line(number), FAR, limit, after)
         reaches: list[Reach] = [decode_state(Reach, value) for _, value in found]
-        shown = [await _shown(app, shard, reach) for reach in reaches]
+        shown = [one for reach in reaches if (one := await _shown(app, shard, reach))["stops"]]
         last = reaches[-1].place if len(reaches) == limit else None
         return JSONResponse({"suppressions": shown, "after": last})
 
@@ -53,7 +53,7 @@ def add(api: FastAPI, app: App) -> None:
 
     @api.delete("/v1/suppressions", status_code=202)
     async def lift(body: Asked) -> JSONResponse:
-        """Take a suppression back, whoever asked for it: `{number, contact, scope?}`."""
+        """Take a suppression back, whoever asked for it: `{number, contact, scope?}`; all lifts a block, too."""
         return await _say(app, body, UNSUPPRESSED)
 
     @api.post("/v1/opt-ins", status_code=202)
@@ -82,7 +82,10 @@ async def _shown(app: App, shard: int, reach: Reach) -> dict[str, Any]:
     found = await app.store.load(MESSAGES, shard, [key])
     person: Person = decode_state(Person, found[key]) if key in found else Person()
     contact = Contact(wa_id=person.wa_id, user_id=person.user_id, username=person.username, name=person.name)
-    stops = {scope: wish for scope, wish in sorted(reach.wishes.items()) if wish.value == STOP}
+    now = app.clock()
+    stops = {
+        scope: wish for scope, wish in sorted(reach.wishes.items()) if wish.value == STOP and not 0 < wish.until <= now
+    }
     return {
         "conversation_id": reach.conversation,
         "contact": contact_data(contact),

@@ -25,7 +25,7 @@ from services.graph_account import (
     GraphRefused,
     GraphSilent,
 )
-from services.preflight import Finding, machine
+from services.preflight import Finding, encryption_keys, machine
 from services.settings import SECRET_LENGTH_MIN, Settings
 
 CLOCK_SKEW_S_MAX = 30.0
@@ -68,7 +68,11 @@ class Doctor:
         fix = "Choose any long text, set COEXIST_META_VERIFY_TOKEN, and write the same one into the dashboard."
         yield _set("verify token", found.meta_verify_token, fix)
         fix = "Business settings → System users → Generate token; set COEXIST_META_ACCESS_TOKEN or its _FILE."
-        yield _set("access token", found.meta_access_token, fix)
+        if found.meta_access_token is None and found.encryption_keys:
+            yield Finding("access token", ok=None, says="not set; numbers may have their own")
+        else:
+            yield _set("access token", found.meta_access_token, fix)
+        yield from encryption_keys(found)
 
     # --- what runs
 

@@ -18,6 +18,7 @@ from schemas.ports import LogUnavailable
 from services.edge import CannotListen, listen
 from services.edition import FILE_NAME
 from services.log_sqlite import PartitionsChanged, partitions_of
+from services.sealing import sealer_of
 from services.settings import Settings, SettingsError, guarded, secrets, short_secrets
 from services.sqlite_file import owner_of
 
@@ -45,7 +46,7 @@ async def examine(settings: Settings, roles: Sequence[str]) -> AsyncIterator[Fin
     if "ingest" in roles:
         yield _secrets(settings)
     yield _admin_token(settings)
-    for finding in machine(settings.data_dir):
+    for finding in (*encryption_keys(settings), *machine(settings.data_dir)):
         yield finding
     if settings.kafka_bootstrap_servers or settings.database_url is not None:
         async for finding in _cluster(settings):
@@ -55,6 +56,17 @@ async def examine(settings: Settings, roles: Sequence[str]) -> AsyncIterator[Fin
         yield _file(settings)
     for finding in _ports(settings, roles):
         yield finding
+
+
+def encryption_keys(settings: Settings) -> Iterator[Finding]:
+    """The keys for secrets at rest, where some are given."""
+    if settings.encryption_keys:
+        try:
+            sealer_of(settings.encryption_keys)
+        except SettingsError as problem:
+            yield Finding("encryption keys", ok=False, says="cannot be used", fix=str(problem))
+        else:
+            yield Finding("encryption keys", ok=True, says=f"{len(settings.encryption_keys)} set")
 
 
 def machine(folder: Path) -> Iterator[Finding]:

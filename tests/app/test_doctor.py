@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from base64 import b64encode
 
 import httpx
 
@@ -62,6 +63,7 @@ WRONG = [
     ({"meta_app_secrets": []}, "app secret", "App settings → Basic"),
     ({"meta_verify_token": None}, "verify token", "dashboard"),
     ({"meta_access_token": None}, "access token", "System users"),
+    ({"encryption_keys": "short"}, "encryption keys", "openssl rand -base64 32"),
 ]
 
 
@@ -73,6 +75,15 @@ async def test_each_wrong_setting_is_found_with_its_fix(tmp_path):
             finding = (await examine(rig, wabas=[WABA], **about))[what]
             assert finding.ok is False, what
             assert fix in finding.fix
+
+
+async def test_without_the_installation_s_token_numbers_may_have_their_own(tmp_path):
+    key = b64encode(b"k" * 32).decode()
+    async with together(tmp_path) as rig:
+        await rig.customer()
+        await ready(rig)
+        found = await examine(rig, encryption_keys=key, meta_access_token=None)
+        assert (found["access token"].ok, found["encryption keys"].says) == (None, "1 set")
 
 
 async def test_what_is_wrong_at_meta_is_found_with_its_fix(tmp_path):

@@ -438,7 +438,7 @@ def test_late_and_repeated_wishes_change_nothing(line):
     wish(line, "UNSUPPRESSED", at=line.now + 10)
     campaign(line, "m1")
     assert sent(line) == ["m1"]
-    assert len(line.told("account", "preference.changed")) == 1
+    assert line.told("account", "preference.changed") == []
 
 
 @pytest.mark.parametrize("how", ["answer", "status"])
@@ -481,6 +481,17 @@ def test_whom_the_business_blocked_gets_nothing_until_they_write_again(line):
     heard(line)
     line.ask("c3")
     assert (line.reasons("c1"), line.reasons("c2"), sent(line)) == (["blocked"], ["blocked"], ["c1", "c3"])
+
+
+def test_an_operator_who_lifts_all_lifts_a_block_too(line):
+    line.auto = False
+    line.ask("c1")
+    line.answer("rejected", code=130403, reason="suppress")
+    line.auto = True
+    line.later(5)
+    wish(line, "UNSUPPRESSED", scope="all")
+    line.ask("c2")
+    assert sent(line) == ["c1", "c2"]
 
 
 # --- words and opt-in, by setting
