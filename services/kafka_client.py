@@ -10,7 +10,6 @@ import logging
 import socket
 import ssl
 import struct
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -165,7 +164,7 @@ class Writer:
     async def append(self, lines: Sequence[tuple[str, int, Line]]) -> None:
         """Append each line to its topic (by its name on Kafka) and partition; return once all are durable.
 
-        Raises LogUnavailable at once while older records are unconfirmed for too long, and after CONFIRM_S.
+        Raises LogUnavailable after CONFIRM_S, and from then on at once while somebody else is still trying.
         """
         self._refuse_when_stalled()
         producer: AIOKafkaProducer | None = None
@@ -174,6 +173,9 @@ class Writer:
                 producer = await self._ready()
                 sent = [await self._send(producer, *line) for line in lines]
                 await asyncio.wait(sent)
+        except LogUnavailable:
+            self._away = True
+            raise
         except KafkaError as problem:
             raise self._broken(producer, problem) from None
         for future in sent:
@@ -255,9 +257,13 @@ class Writer:
         return future  # type: ignore[no-any-return]
 
     def _confirmed(self, future: asyncio.Future[Any]) -> None:
+        """A record's fate is known. One that failed leaves a hole in the producer's numbering: it is of no more use."""
         entry = self._unconfirmed.pop(future, None)
         if entry is not None:
             self._unconfirmed_bytes -= entry[1]
+            self._away = future.cancelled() or future.exception() is not None
+            if self._away and self._producer is not None:
+                self._replace(self._producer)
         _seen(future)
 
     def _refuse_when_stalled(self) -> None:
@@ -265,7 +271,7 @@ class Writer:
         if waited_s > WEDGED_S and self._producer is not None:
             self._replace(self._producer)
             self._away = True
-        elif waited_s > CONFIRM_S:
+        elif waited_s > CONFIRM_S or (self._away and self._unconfirmed):
             raise LogUnavailable("Kafka has not confirmed older records in time")
         if self._unconfirmed_bytes > UNCONFIRMED_BYTES_MAX:
             raise LogUnavailable("too much is waiting to be confirmed by Kafka")
@@ -361,39 +367,3 @@ async def bounded(work: Awaitable[Any], seconds: float) -> None:
         await asyncio.wait([task], timeout=seconds)
     if task.done() and not task.cancelled() and (problem := task.exception()) is not None:
         log.debug("kafka_close_failed", error=type(problem).__name__)
-
-
-Ask = Callable[[set[Any]], Awaitable[dict[Any, int]]]
-
-
-class Asked:
-    """Answers many who ask at once with one request; nobody gets an answer that was under way when they asked."""
-
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
-        self._waiting: deque[tuple[Any, asyncio.Future[int]]] = deque()
-        self._task: asyncio.Task[None] | None = None
-
-    async def get(self, wanted: Sequence[Any]) -> dict[Any, int]:
-        """The answers for `wanted`. Raises what the request raised."""
-        loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[int]] = [loop.create_future() for _ in wanted]
-        self._waiting.extend(zip(wanted, futures, strict=True))
-        if self._task is None or self._task.done():
-            self._task = loop.create_task(self._run())
-        return dict(zip(wanted, await asyncio.gather(*futures), strict=True))
-
-    async def _run(self) -> None:
-        while self._waiting:
-            taken = list(self._waiting)
-            self._waiting.clear()
-            try:
-                found = await self._ask({wanted for wanted, _ in taken})
-            except Exception as problem:  # noqa: BLE001 - handed to those who asked
-                for _, future in taken:
-                    if not future.done():
-                        future.set_exception(problem)
-            else:
-                for wanted, future in taken:
-                    if not future.done():
-                        future.set_result(found[wanted])

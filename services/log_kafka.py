@@ -5,8 +5,10 @@ fsync each record, so replicas belong into different power domains (reliability 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -14,7 +16,7 @@ from aiokafka.errors import KafkaError
 from schemas.cloudevents import headers
 from schemas.ports import Event, LogUnavailable, Reader, Record
 from schemas.topics import partition_of
-from services.kafka_client import START_S, Asked, Kafka, Line, Writer, ended
+from services.kafka_client import START_S, Kafka, Line, Writer, ended
 from services.kafka_reader import FETCH_WAIT_MS, RECONNECT_S, Feed, KafkaReader, dismantle_consumer, record_of
 
 ASK_S = 3.0
@@ -205,3 +207,39 @@ class KafkaLog:
 def line_of(event: Event, extra: Sequence[tuple[str, bytes]] = ()) -> Line:
     """The event as a Kafka record."""
     return Line((event.key or event.number).encode(), event.data, [*headers(event), *extra])
+
+
+Ask = Callable[[set[Any]], Awaitable[dict[Any, int]]]
+
+
+class Asked:
+    """Answers many who ask at once with one request; nobody gets an answer that was under way when they asked."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._waiting: deque[tuple[Any, asyncio.Future[int]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def get(self, wanted: Sequence[Any]) -> dict[Any, int]:
+        """The answers for `wanted`. Raises what the request raised."""
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[int]] = [loop.create_future() for _ in wanted]
+        self._waiting.extend(zip(wanted, futures, strict=True))
+        if self._task is None or self._task.done():
+            self._task = loop.create_task(self._run())
+        return dict(zip(wanted, await asyncio.gather(*futures), strict=True))
+
+    async def _run(self) -> None:
+        while self._waiting:
+            taken = list(self._waiting)
+            self._waiting.clear()
+            try:
+                found = await self._ask({wanted for wanted, _ in taken})
+            except Exception as problem:  # noqa: BLE001 - handed to those who asked
+                for _, future in taken:
+                    if not future.done():
+                        future.set_exception(problem)
+            else:
+                for wanted, future in taken:
+                    if not future.done():
+                        future.set_result(found[wanted])
