@@ -164,7 +164,7 @@ class Writer:
     async def append(self, lines: Sequence[tuple[str, int, Line]]) -> None:
         """Append each line to its topic (by its name on Kafka) and partition; return once all are durable.
 
-        Raises LogUnavailable at once while older records are unconfirmed for too long, and after CONFIRM_S.
+        Raises LogUnavailable after CONFIRM_S, and from then on at once while somebody else is still trying.
         """
         self._refuse_when_stalled()
         producer: AIOKafkaProducer | None = None
@@ -173,6 +173,9 @@ class Writer:
                 producer = await self._ready()
                 sent = [await self._send(producer, *line) for line in lines]
                 await asyncio.wait(sent)
+        except LogUnavailable:
+            self._away = True
+            raise
         except KafkaError as problem:
             raise self._broken(producer, problem) from None
         for future in sent:
@@ -254,9 +257,13 @@ class Writer:
         return future  # type: ignore[no-any-return]
 
     def _confirmed(self, future: asyncio.Future[Any]) -> None:
+        """A record's fate is known. One that failed leaves a hole in the producer's numbering: it is of no more use."""
         entry = self._unconfirmed.pop(future, None)
         if entry is not None:
             self._unconfirmed_bytes -= entry[1]
+            self._away = future.cancelled() or future.exception() is not None
+            if self._away and self._producer is not None:
+                self._replace(self._producer)
         _seen(future)
 
     def _refuse_when_stalled(self) -> None:
@@ -264,7 +271,7 @@ class Writer:
         if waited_s > WEDGED_S and self._producer is not None:
             self._replace(self._producer)
             self._away = True
-        elif waited_s > CONFIRM_S:
+        elif waited_s > CONFIRM_S or (self._away and self._unconfirmed):
             raise LogUnavailable("Kafka has not confirmed older records in time")
         if self._unconfirmed_bytes > UNCONFIRMED_BYTES_MAX:
             raise LogUnavailable("too much is waiting to be confirmed by Kafka")
