@@ -106,7 +106,7 @@ async def open_app(
 
 def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: httpx.AsyncBaseTransport | None) -> None:
     if "echo-sync" in app.roles:
-        _start(app, stack, _messages(app.settings, key), _confirming(app, stack, transport))
+        _start(app, stack, messages_of(app.settings, key), _confirming(app, stack, transport))
         _start(app, stack, Conversations(app.settings.pause_minutes * 60), None)
     if "sender" in app.roles:
         client = graph.client(transport)
@@ -125,7 +125,8 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
         _start_media(app, stack, transport)
 
 
-def _messages(settings: Settings, key: bytes) -> Messages:
+def messages_of(settings: Settings, key: bytes) -> Messages:
+    """The processor `echo_sync.messages` as the settings want it."""
     return Messages(
         key,
         timeline_raw=settings.timeline_raw,
