@@ -151,7 +151,7 @@ async def _later(remove: Callable[[set[str]], Awaitable[None]], refs: set[str]) 
 
 def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: httpx.AsyncBaseTransport | None) -> None:
     if "echo-sync" in app.roles:
-        _start(app, stack, _messages(app.settings, key), _confirming(app, stack, transport))
+        _start(app, stack, messages_of(app.settings, key), _confirming(app, stack, transport))
         _start(app, stack, Conversations(app.settings.pause_minutes * 60), None)
         _start_privacy(app, stack)
     if "sender" in app.roles:
@@ -171,7 +171,8 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
         _start_media(app, stack, transport)
 
 
-def _messages(settings: Settings, key: bytes) -> Messages:
+def messages_of(settings: Settings, key: bytes) -> Messages:
+    """The processor `echo_sync.messages` as the settings want it."""
     return Messages(
         key,
         timeline_raw=settings.timeline_raw,

@@ -22,6 +22,7 @@ from services.cli_privacy import privacy
 from services.cli_relays import relay
 from services.cli_run import demo, run, sandbox
 from services.cli_suppress import suppress
+from services.cli_verify import verify
 from services.dead_letters import VERSION
 from services.failure import FAILED, UNREACHABLE, USAGE, Failure, place_of, settings_or_exit
 
@@ -58,6 +59,7 @@ main.add_command(onboard)
 main.add_command(doctor)
 main.add_command(migrate)
 main.add_command(migrate_to_cluster)
+main.add_command(verify)
 main.add_command(ready)
 main.add_command(relay)
 main.add_command(suppress)

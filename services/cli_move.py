@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from services.failure import FAILED, UNREACHABLE, USAGE, Failure
+from services.failure import FAILED, UNREACHABLE, USAGE, Failure, settings_or_exit
 
 if TYPE_CHECKING:
     from services.settings import Settings
@@ -35,24 +35,34 @@ def migrate_to_cluster(abandon: bool) -> None:  # noqa: FBT001 - click's way
     Everything is checked before anything is written. A move that was cut off goes on where it stopped when it is run
     again; meanwhile neither edition starts. In the end the folder is marked, and is run no more.
     """  # noqa: D301 - the backspace tells click not to fill these paragraphs
-    from schemas.ports import LogUnavailable  # noqa: PLC0415 - beside its use, as in all commands
+    from services.move_folder import Refused  # noqa: PLC0415 - beside its use, as in all commands
+
+    settings = settings_or_exit()
+    with plainly("Run it again once it answers: it goes on where it stopped."):
+        try:
+            _abandon(settings) if abandon else _move(settings)
+        except Refused as problem:
+            raise Failure(str(problem), FAILED) from None
+
+
+@contextlib.contextmanager
+def plainly(away: str) -> Iterator[None]:
+    """What keeps a command from the data folder or the cluster, as one sentence. `away`: the fix when one is away."""
+    from schemas.ports import LogUnavailable  # noqa: PLC0415
     from services.log_sqlite import PartitionsChanged  # noqa: PLC0415
-    from services.move_folder import Refused  # noqa: PLC0415
-    from services.settings import SettingsError, load  # noqa: PLC0415
-    from services.sqlite_file import FileInUse  # noqa: PLC0415
+    from services.settings import SettingsError  # noqa: PLC0415
+    from services.sqlite_file import FileInUse, FolderUnusable  # noqa: PLC0415
 
     try:
-        _abandon(load()) if abandon else _move(load())
-    except (SettingsError, PartitionsChanged) as problem:
+        yield
+    except (SettingsError, PartitionsChanged, FolderUnusable) as problem:
         raise Failure(str(problem), USAGE) from None
     except ModuleNotFoundError as problem:
         raise Failure(f"{problem.name} is not installed. pip install 'coexist[kafka,postgres]'.", USAGE) from None
-    except Refused as problem:
-        raise Failure(str(problem), FAILED) from None
     except FileInUse as problem:
         raise Failure(f"{problem} Stop it first.", UNREACHABLE) from None
     except LogUnavailable as problem:
-        raise Failure(f"{problem}. Run it again once it answers: it goes on where it stopped.", UNREACHABLE) from None
+        raise Failure(f"{problem}. {away}", UNREACHABLE) from None
 
 
 def _move(settings: "Settings") -> None:

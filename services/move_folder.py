@@ -21,7 +21,7 @@ from services.edition import FILE_NAME
 from services.log_sqlite import LogFile, PartitionsChanged
 from services.move_mark import MARK, MARK_READ, Mark, read, stored
 from services.settings import Settings
-from services.sqlite_file import SqliteFile, one
+from services.sqlite_file import SqliteFile, one, usable
 from services.store_sqlite import SHARDS_MAX
 
 READ_RECORDS = 2_000
@@ -53,7 +53,7 @@ class Part:
 
 
 class Folder:
-    """An embedded data folder under our lock. Raises Refused, FileInUse or PartitionsChanged."""
+    """An embedded data folder under our lock. Raises Refused, FileInUse or FolderUnusable."""
 
     def __init__(self, settings: Settings) -> None:
         self.path: Path = settings.data_dir
@@ -62,7 +62,8 @@ class Folder:
             raise Refused(f"{path} does not exist, so there is nothing to move. Set COEXIST_DATA_DIR.")
         self.partitions = settings.partitions
         self.now = time.time()
-        self._file = SqliteFile(path)
+        with usable(path):
+            self._file = SqliteFile(path)
 
     async def close(self) -> None:
         """Let go of the folder."""
