@@ -29,8 +29,8 @@ def verify() -> None:
     Looked at, of every number:
     - timeline, contacts, account, sends: `seq` without a gap or a repeat, up to the last one that was given (on the
       cluster repeats are counted only, as readers drop them);
-    - messages: direction, origin, content, edits, deletion, statuses, command, automatic or not, as stored against
-      what timeline tells, and against inbound and history decided again from their beginning;
+    - messages: direction, origin, content, edit, deletion, statuses and command, as stored against what timeline
+      tells, and against inbound and history decided again from their beginning;
     - who is who: each identity and each message in the same conversation, whatever its id;
     - conversations: identities, claims, assignee, window, unread and answered messages, first and last times, as
       stored against timeline and outbound decided again, and the whole state against what conversations tells last.
@@ -39,6 +39,7 @@ def verify() -> None:
     Not compared, because the clock, the order of reading or settings decide it:
     - until when a claim holds and who owns a conversation now; timers; versions; names and usernames;
     - echoes that still wait for a send, and whose an echo is that was taken for a send by its words alone;
+    - against what is decided again, whether a message is automatic;
     - numbers, templates, costs, import progress and address books (of contacts and account: `seq` only);
     - what the sender, media and relays have in hand.
 

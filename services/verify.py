@@ -26,13 +26,15 @@ from services.shard import decode_state
 from services.verify_books import Books
 from services.verify_replay import Replay
 from services.verify_truth import (
+    AUTHORSHIP,
+    BY_SETTINGS,
     Folded,
     Truth,
     is_guessed,
     is_settled,
     of_conversation,
     of_message,
-    without_authorship,
+    without,
 )
 
 FROM_ANYONE = frozenset({OUTBOUND, OUTBOUND_BULK})
@@ -194,9 +196,7 @@ class _Shard:
         known = set(keys.values())
         for key, state in stored.items():
             if isinstance(state, Message | Alias) and key not in known:
-                self._verdict.add(
-                    "extra", f"conversation {state.conversation}", "stored, but nothing that was read says so"
-                )
+                self._verdict.add("extra", f"conversation {state.conversation}", "stored, but nothing read says so")
 
     def _one_against_replay(self, again: Message, held: State | None, groups: "_Groups") -> None:
         place = f"conversation {again.conversation}"
@@ -205,9 +205,8 @@ class _Shard:
             return
         if not (is_settled(held) and is_settled(again)):
             return
-        wanted, found = of_message(again), of_message(held)
-        if is_guessed(held) or is_guessed(again):
-            wanted, found = without_authorship(wanted), without_authorship(found)
+        apart = AUTHORSHIP if is_guessed(held) or is_guessed(again) else BY_SETTINGS
+        wanted, found = without(of_message(again), apart), without(of_message(held), apart)
         if wanted != found:
             self._verdict.add("message", place, f"stored otherwise than it was read: {_names(wanted, found)}")
         elif again.added and not groups.same(held.conversation, again.conversation):
@@ -246,9 +245,8 @@ class _Shard:
             if isinstance(state, Conversation):
                 told = newest.get(key.removeprefix("v/"))
                 if not _is_as_told(state, told):
-                    self._verdict.add(
-                        "conversation", f"conversation {state.conversation_id}", "stored otherwise than told last"
-                    )
+                    place = f"conversation {state.conversation_id}"
+                    self._verdict.add("conversation", place, "stored otherwise than told last")
         for conversation, told in newest.items():
             if told is not None and self._books.stored_key(conversation_key(conversation)) not in stored:
                 self._verdict.add("lost", f"conversation {conversation}", "what was told of it is not stored")
@@ -331,4 +329,4 @@ def _is_as_told(state: Conversation, told: dict[str, Any] | None) -> bool:
     if told is None:
         return False
     view = {name: value for name, value in told.items() if name != "version"}
-    return told["version"] == state.version and view == orjson.loads(state.told)
+    return bool(told["version"] == state.version and view == orjson.loads(state.told))

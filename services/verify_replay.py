@@ -1,4 +1,4 @@
-"""Deciding again: what is retained goes through a decider once more, into states in memory, at the times it was appended.
+"""Deciding again: what is retained goes through a decider again, into states in memory, at the times it was appended.
 
 Timers fire as time passes from record to record, and those that are due by now at the end. So nothing waits any more
 that could have been settled; what the service itself still waits for is not compared.

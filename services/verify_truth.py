@@ -4,7 +4,7 @@ Left out is whatever follows from the clock, from the order in which inputs happ
 may have changed: timers, versions, names, what still waits, and whose an echo was taken to be without proof.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -14,7 +14,9 @@ from schemas.ports import Event
 from schemas.states import Conversation
 
 Truth = dict[str, Any]
-AUTHORED = ("origin", "command_id", "author", "automatic")
+BY_SETTINGS = frozenset({"automatic"})
+"""What settings decide, which may have been others when it was read."""
+AUTHORSHIP = BY_SETTINGS | {"origin", "command_id", "author"}
 
 
 def is_settled(message: Message) -> bool:
@@ -32,25 +34,23 @@ def of_message(message: Message) -> Truth:
     truth: Truth = {"statuses": sorted(message.statuses), "current": message.current, "added": message.added}
     if not message.added:
         return truth
-    ours = origin(message) == "api"
-    shown = (message.kind, message.content)
-    if message.edit_id:
-        shown = (message.edit_kind or message.kind, message.edit_content)
+    ours, edited = origin(message) == "api", message.edit_id and not message.revoked_at
     return truth | {
         "origin": origin(message),
         "direction": message.direction,
         "historical": historical(message),
         "revoked": bool(message.revoked_at),
-        "content": None if message.revoked_at else (shown[0] or "unknown", _json(shown[1])),
+        "content": _content(message.kind, message.content),
+        "edit": _content(message.edit_kind or message.kind, message.edit_content) if edited else None,
         "command_id": message.command_id if ours else "",
         "author": message.author if ours else "",
         "automatic": message.automatic,
     }
 
 
-def without_authorship(truth: Truth) -> Truth:
-    """A message but for whose it is."""
-    return {name: value for name, value in truth.items() if name not in AUTHORED}
+def without(truth: Truth, names: Iterable[str]) -> Truth:
+    """A message but for some of what is known of it."""
+    return {name: value for name, value in truth.items() if name not in names}
 
 
 def of_conversation(state: Conversation) -> Truth:
@@ -67,15 +67,15 @@ def of_conversation(state: Conversation) -> Truth:
     }
 
 
-def _json(fragment: bytes) -> Any:
-    return orjson.loads(fragment or b"{}")
+def _content(kind: str, fragment: bytes) -> tuple[str, Any]:
+    return kind or "unknown", orjson.loads(fragment or b"{}")
 
 
 # --- what a reader of `timeline` knows
 
 
 class Folded:
-    """One message after its facts in `seq` order. `place`: where its first fact stands. `odd`: facts that contradict."""
+    """One message after its facts in `seq` order. `place`: of its first fact. `odd`: facts that contradict."""
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -99,14 +99,15 @@ class Folded:
         told, base = self._told, {"statuses": sorted(self._statuses), "current": self._told["current"]}
         if not told["added"]:
             return base | {"added": False}
-        ours, content = told["origin"] == "api", self._edit or (told["kind"], told["content"])
+        ours = told["origin"] == "api"
         return base | {
             "added": True,
             "origin": told["origin"],
             "direction": told["direction"],
             "historical": told["historical"],
             "revoked": told["revoked"],
-            "content": None if told["revoked"] else content,
+            "content": (told["kind"] or "unknown", told["content"]),
+            "edit": None if told["revoked"] else self._edit,
             "command_id": told["command_id"] if ours else "",
             "author": told["author"] if ours else "",
             "automatic": told["automatic"],

@@ -34,6 +34,7 @@ pytestmark = pytest.mark.kafka
 PARTITIONS = 3
 WEBHOOKS = 40
 CUTS = 30 if os.environ.get("COEXIST_TEST_LONG") else 3
+HEARD_S = 40.0
 SMALL_BYTES = 8_192
 
 
@@ -67,7 +68,7 @@ async def heard_of(cluster):
     async def all_there():
         return len(await target.ends()) == PARTITIONS * len(TOPICS)
 
-    await until(all_there)
+    await until(all_there, HEARD_S)
 
 
 @pytest.fixture(scope="module")
