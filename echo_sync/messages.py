@@ -49,7 +49,7 @@ class Messages:
     def __init__(self, key: bytes, *, timeline_raw: bool = False, registration: str = "auto") -> None:
         self.rules = Rules(key, timeline_raw, registration)
 
-    def parse(self, event: Event) -> Item | None:
+    def parse(self, event: Event, topic: str = "") -> Item | None:
         """See `Processor.parse`."""
         return decode(event)
 

@@ -2,65 +2,59 @@
 
 One owner per number, so the bucket of a number, the pairs and the order of a conversation are plain state. An attempt
 is committed before its request leaves; what came back, or what statuses and echoes tell of it, is read from `inbound`.
-States: `k/` a command, `l/` a lane, `x/` a place in it, `q/` a number's pace.
+States: `k/` a command, `l/` a lane, `x/` a place in it, `q/` a number's pace, `y/` a look at a conversation.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
 import orjson
 from msgspec import UNSET
 
 from schemas.instants import parse_rfc3339, rfc3339
-from schemas.items import Contact, Item, decode
+from schemas.items import Contact, Item
 from schemas.ports import Decision, Event, State, States, Timer, foreign
 from schemas.states import DELIVERY, MESSAGES, number_key
 from schemas.tokens import read_token
-from schemas.topics import INBOUND, OUTBOUND, OUTBOUND_BULK, TIMELINE
+from schemas.topics import ACCOUNT, INBOUND, OUTBOUND, OUTBOUND_BULK, TIMELINE
 from sender import command as cmd
-from sender.command import Command, Lane, Queue, Request, Slot
-from sender.errors import Action
-from sender.lanes import HOLD_S, end, finish, landed, pump, ready, stand
-from sender.pacing import charged
+from sender import looks, pace
+from sender.command import Command, Lane, Queue, Request, Slot, live_lane
+from sender.errors import HOLD_FOR_S, RETRY_AFTER_S, Action
+from sender.lanes import finish, landed, or_expired, pump, ready, stand, stand_now
+from sender.looks import Look
+from sender.pacing import PAIR_BURST, PAIR_INTERVAL_S
+from sender.reading import MENDED, read
 from sender.turn import STORY_MAX, Turn
 
 EVIDENCE_WAIT_S = 90.0
-"""How long evidence for an ambiguous attempt is waited for before the policy decides."""
+"""How long evidence for an ambiguous attempt is listened for before the policy decides."""
+LISTEN_S = 10.0
+"""The listening is counted in pieces of this length; time in which nothing could be heard is not counted."""
 INBOUND_COUNTS_S = 10.0
 """Older inbound messages, such as a backlog that Meta delivers after a stop, took their share long ago."""
 RETRY_S = 2.0
 RETRY_S_MAX = 120.0
+PAIR_WAIT_S_MAX = 1024.0
 REFUSALS_MAX = 5
 DOUBTS_MAX = 3
 """Requests without any answer or evidence after which at_least_once gives up, too: each may have been a message."""
 
-KINDS: dict[str, type[State]] = {"k": Command, "l": Lane, "x": Slot, "q": Queue}
-OF_INTEREST = frozenset({"webhook.message", "webhook.status", "send.answered"})
-
-_requests = msgspec.json.Decoder(Request)
+KINDS: dict[str, type[State]] = {"k": Command, "l": Lane, "x": Slot, "q": Queue, "y": Look}
 
 
 class Delivery:
     """The processor `sender.delivery`. `key` is the installation's own, for tokens."""
 
     name = DELIVERY
-    inputs = (INBOUND, OUTBOUND, TIMELINE, OUTBOUND_BULK)
+    inputs = (INBOUND, OUTBOUND, TIMELINE, ACCOUNT, OUTBOUND_BULK)
 
     def __init__(self, key: bytes) -> None:
         self.key = key
 
-    def parse(self, event: Event) -> Item | Request | None:
-        """See `Processor.parse`. Inbound messages only count, so their content is not decoded."""
-        if event.type in ("send.requested", "send.cancel"):
-            return _requests.decode(event.data or b"{}")
-        if event.type == "webhook.message":
-            return Item(number=event.number)
-        if event.type in OF_INTEREST:
-            return decode(event)
-        if event.type in ("message.added", "message.completed") and b'"command_id"' in (event.data or b""):
-            return Item(number=event.number, message_id=event.subject, command_id=_command_id(event))
-        return None
+    def parse(self, event: Event, topic: str = "") -> Item | Request | None:
+        """See `Processor.parse`."""
+        return read(event, topic)
 
     def keys(self, event: Event, item: Item | Request) -> Iterable[str]:
         """See `Processor.keys`."""
@@ -68,13 +62,16 @@ class Delivery:
         if item.command_id:
             yield cmd.command_key(item.command_id)
         if isinstance(item, Request) and (to := cmd.recipient(item.to)) is not None:
-            yield cmd.lane_key(event.number, cmd.lane_of(to))
+            yield cmd.lane_key(event.number, item.lane + cmd.lane_of(to))
             yield foreign(MESSAGES, number_key(event.number))
+        elif event.type == "message.added" and isinstance(item, Item):
+            yield from (cmd.lane_key(event.number, lane) for lane in looks.lanes_of(item.contact))
 
     def follow(self, key: str, state: Any) -> Iterable[str]:
         """See `Processor.follow`."""
         if isinstance(state, Command):
             yield cmd.lane_key(state.number, state.lane)
+            yield cmd.lane_key(state.number, live_lane(state.lane))
 
     def state_type(self, key: str) -> type[State]:
         """See `Processor.state_type`."""
@@ -84,7 +81,7 @@ class Delivery:
         """See `Processor.decide`."""
         if isinstance(event, Timer):
             turn = Turn(self.key, states, None, now)
-            _fire(turn, event.key)
+            _fire(turn, event)
         elif item is not None:
             turn = Turn(self.key, states, event, now)
             HANDLERS[event.type](turn, item)
@@ -116,7 +113,7 @@ def _on_request(turn: Turn, request: Request) -> None:
     turn.put(cmd.command_key(command.command_id), command)
     starts_at = parse_rfc3339(request.not_before) if request.not_before else 0
     if starts_at > turn.now:
-        command.wake_at = starts_at
+        command.wake_at = or_expired(command, starts_at)
         turn.tell(command, "send.deferred", "not_before", retry_at=rfc3339(starts_at))
     else:
         _enqueue(turn, command)
@@ -150,7 +147,7 @@ def _command(turn: Turn, request: Request, number: str, to: Contact) -> Command:
     return Command(
         number=number,
         command_id=request.command_id,
-        lane=cmd.lane_of(to),
+        lane=request.lane + cmd.lane_of(to),
         digest=cmd.digest(request),
         wa_id=to.wa_id,
         user_id=to.user_id,
@@ -171,6 +168,7 @@ def _enqueue(turn: Turn, command: Command) -> None:
     lane = turn.lane(command.number, command.lane)
     command.slot, lane.tail = lane.tail, lane.tail + 1
     turn.put(cmd.slot_key(command.number, command.lane, command.slot), Slot(command_id=command.command_id))
+    command.line, command.place, command.wake_at = None, None, command.expires_at or None
     if lane.head == command.slot and not lane.in_flight:
         ready(turn, lane, turn.now)
 
@@ -180,8 +178,6 @@ def _on_cancel(turn: Turn, request: Request) -> None:
     command: Command | None = turn.change(cmd.command_key(request.command_id))
     if command is None:
         turn.refuse(request, turn.event.number, "unknown_command")
-    elif command.state == cmd.QUEUED and command.slot < 0:
-        end(turn, command, cmd.CANCELLED, "send.cancelled")
     elif command.state == cmd.QUEUED:
         finish(turn, command, cmd.CANCELLED, "send.cancelled")
 
@@ -190,6 +186,8 @@ def _on_cancel(turn: Turn, request: Request) -> None:
 
 
 def _on_answered(turn: Turn, item: Item) -> None:
+    if item.usage or item.regain_s:
+        pace.heed(turn.queue(item.number), item, turn.now)
     command: Command | None = turn.change(cmd.command_key(item.command_id))
     if command is None or command.attempt != item.attempt or command.state not in (cmd.OPEN, cmd.AMBIGUOUS):
         return
@@ -206,8 +204,7 @@ def _on_answered(turn: Turn, item: Item) -> None:
 
 
 def _accept(turn: Turn, command: Command, message_id: str) -> None:
-    queue = turn.queue(command.number)
-    queue.held_because, queue.held_until = "", 0
+    pace.free(turn.queue(command.number))
     kind = "send.resolved" if command.state in cmd.FINAL else "send.accepted"
     command.message_id, command.guessed = message_id, False
     finish(turn, command, cmd.ACCEPTED, kind)
@@ -217,7 +214,7 @@ def _doubt(turn: Turn, command: Command) -> None:
     """Nobody knows whether it was sent. Evidence may come; until then its conversation waits, and only that."""
     if command.state == cmd.OPEN:
         command.state = cmd.AMBIGUOUS
-        command.wake_at = turn.now + EVIDENCE_WAIT_S
+        command.heard_s, command.wake_at = 0, turn.now + LISTEN_S
         queue, lane = turn.queue(command.number), turn.lane(command.number, command.lane)
         queue.open, lane.doubted = max(0, queue.open - 1), True
         if queue.wake_at is not None:
@@ -226,31 +223,26 @@ def _doubt(turn: Turn, command: Command) -> None:
 
 
 def _refused(turn: Turn, command: Command, item: Item) -> None:
-    action = item.reason
-    if action in (Action.PAUSE_TOKEN, Action.PAUSE_NUMBER):
-        _hold(turn, command, action)
+    action, queue = item.reason, turn.queue(command.number)
+    if action in pace.HELD:
+        until = pace.hold(queue, action, turn.now, max(item.regain_s, HOLD_FOR_S.get(item.code, 0)))
+        _back(turn, command, f"{queue.held_because}_refused", until)
     elif action == Action.SLOW:
-        turn.queue(command.number).slowed_until = turn.now + HOLD_S
-        _again(turn, command, "rate_limited", _backoff_s(command))
+        pace.slow(queue, turn.now)
+        _back(turn, command, "rate_limited", queue.tat)
     elif action == Action.PAIR:
-        lane = turn.lane(command.number, command.lane)
+        lane = turn.lane(command.number, live_lane(command.lane))
         lane.pair_refusals += 1
-        _again(turn, command, "pair_limited", float(min(4 ** (lane.pair_refusals - 1) * 4, 1024)))
+        wait = min(4.0 ** (lane.pair_refusals - 1), PAIR_WAIT_S_MAX)
+        lane.pair_tat = max(lane.pair_tat, turn.now + wait + (PAIR_BURST - 1) * PAIR_INTERVAL_S)
+        _again(turn, command, "pair_limited", wait)
     elif action == Action.RETRY and command.refusals < REFUSALS_MAX:
         command.refusals += 1
-        _again(turn, command, "retry", _backoff_s(command))
+        _again(turn, command, "retry", max(_backoff_s(command), RETRY_AFTER_S.get(item.code, 0)))
     else:
         error = orjson.Fragment(bytes(item.error)) if item.error is not UNSET else {}
         reason = str(action) or "rejected"
         finish(turn, command, cmd.REJECTED, "send.rejected", reason, error=error)
-
-
-def _hold(turn: Turn, command: Command, action: str) -> None:
-    """The number cannot send: keep its commands, and try again with one request at a time."""
-    queue = turn.queue(command.number)
-    queue.held_because = "token" if action == Action.PAUSE_TOKEN else "number"
-    queue.held_until = turn.now + HOLD_S
-    _again(turn, command, f"{queue.held_because}_refused", HOLD_S)
 
 
 def _backoff_s(command: Command) -> float:
@@ -259,10 +251,21 @@ def _backoff_s(command: Command) -> float:
 
 def _again(turn: Turn, command: Command, reason: str, wait: float) -> None:
     """Back to the head of its lane, to go again after `wait` seconds."""
-    command.state, command.wake_at, command.returns = cmd.QUEUED, None, command.returns + 1
-    lane = landed(turn, command)
+    lane = _queued_again(turn, command)
     turn.tell(command, "send.deferred", reason, retry_at=rfc3339(turn.now + wait))
     stand(lane, turn.now + wait)
+
+
+def _back(turn: Turn, command: Command, reason: str, until: float) -> None:
+    """Back to the head of its lane, to go as soon as its number may send again."""
+    lane = _queued_again(turn, command)
+    turn.tell(command, "send.deferred", reason, retry_at=rfc3339(until))
+    stand_now(turn, lane)
+
+
+def _queued_again(turn: Turn, command: Command) -> Lane:
+    command.state, command.wake_at, command.returns = cmd.QUEUED, command.expires_at or None, command.returns + 1
+    return landed(turn, command)
 
 
 # --- evidence
@@ -272,8 +275,7 @@ def _on_inbound(turn: Turn, item: Item) -> None:
     """An inbound message takes from the same 20 per second (Meta contract 5.9), at the time at which it came."""
     if turn.event is not None and turn.event.at < turn.now - INBOUND_COUNTS_S:
         return
-    queue = turn.queue(item.number)
-    queue.tat = charged(queue.tat, turn.now, 1 / turn.rate(item.number))
+    pace.charge(turn, turn.queue(item.number))
 
 
 def _on_status(turn: Turn, item: Item) -> None:
@@ -283,7 +285,22 @@ def _on_status(turn: Turn, item: Item) -> None:
 
 
 def _on_timeline(turn: Turn, item: Item) -> None:
-    _evidence(turn, item.command_id, item.message_id, proof=False)
+    if item.command_id:
+        _evidence(turn, item.command_id, item.message_id, proof=False)
+        return
+    if item.author == "business_app":  # nobody knows whether these take from the same limits (Meta contract 5.9)
+        _on_inbound(turn, item)
+    looks.on_message(turn, item)
+
+
+def _on_number(turn: Turn, item: Item) -> None:
+    """A number stands differently, or somebody mended what held it."""
+    queue: Queue | None = turn.change(cmd.queue_key(item.number))
+    if queue is not None:
+        if item.event in MENDED:
+            pace.retry_now(queue, turn.now)
+        if queue.wake_at is not None:
+            queue.wake_at = turn.now
 
 
 def _evidence(turn: Turn, command_id: str, message_id: str, *, proof: bool) -> None:
@@ -308,38 +325,47 @@ def _evidence(turn: Turn, command_id: str, message_id: str, *, proof: bool) -> N
 # --- timers
 
 
-def _fire(turn: Turn, key: str) -> None:
-    state = turn.get(key)
+def _fire(turn: Turn, timer: Timer) -> None:
+    state = turn.get(timer.key)
     if state is None or state.wake_at is None or state.wake_at > turn.now:
         return
     if isinstance(state, Queue):
         pump(turn, state.number)
     elif isinstance(state, Lane):
-        lane: Lane = turn.change(key)
+        lane: Lane = turn.change(timer.key)
         lane.wake_at = None
         ready(turn, lane, turn.now)
     elif isinstance(state, Command):
-        _overdue(turn, turn.change(key))
+        _overdue(turn, turn.change(timer.key), hearing=timer.hearing)
+    elif isinstance(state, Look):
+        looks.fire(turn, turn.change(timer.key))
 
 
-def _overdue(turn: Turn, command: Command) -> None:
+def _overdue(turn: Turn, command: Command, *, hearing: bool) -> None:
     command.wake_at = None
     if command.state == cmd.QUEUED:
-        _enqueue(turn, command)
+        if command.expires_at and command.expires_at <= turn.now:
+            finish(turn, command, cmd.EXPIRED, "send.expired", "expired")
+        elif command.slot < 0:
+            _enqueue(turn, command)
     elif command.state == cmd.OPEN:
         _doubt(turn, command)
     elif command.state == cmd.AMBIGUOUS:
-        command.doubts += 1
-        if command.policy == cmd.AT_LEAST_ONCE and command.doubts < DOUBTS_MAX:
-            command.doubtful = True
-            _again(turn, command, "no_evidence", 0.0)
+        command.heard_s += LISTEN_S * hearing
+        if command.heard_s < EVIDENCE_WAIT_S:
+            command.wake_at = turn.now + LISTEN_S
         else:
-            finish(turn, command, cmd.UNRESOLVED, "send.unresolved", "no_evidence")
+            _give_up(turn, command)
 
 
-def _command_id(event: Event) -> str:
-    told = orjson.loads(event.data or b"{}")
-    return str(told["command_id"]) if told.get("origin") == "api" else ""
+def _give_up(turn: Turn, command: Command) -> None:
+    """It was listened for long enough: the policy decides."""
+    command.doubts += 1
+    if command.policy == cmd.AT_LEAST_ONCE and command.doubts < DOUBTS_MAX:
+        command.doubtful = True
+        _again(turn, command, "no_evidence", 0.0)
+    else:
+        finish(turn, command, cmd.UNRESOLVED, "send.unresolved", "no_evidence")
 
 
 HANDLERS: dict[str, Callable[[Turn, Any], None]] = {
@@ -350,4 +376,9 @@ HANDLERS: dict[str, Callable[[Turn, Any], None]] = {
     "webhook.status": _on_status,
     "message.added": _on_timeline,
     "message.completed": _on_timeline,
+    "webhook.account": _on_number,
+    "number.changed": _on_number,
+    "number.reconnected": _on_number,
+    "conversation.takeover": looks.on_handover,
+    "conversation.release": looks.on_handover,
 }

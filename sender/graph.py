@@ -1,7 +1,8 @@
 """The one place that speaks to Graph: build a request, post it, say what the answer means."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -17,7 +18,10 @@ ANSWER_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one request. `outcome`: accepted, rejected, ambiguous or not_sent."""
+    """What became of one request. `outcome`: accepted, rejected, ambiguous or not_sent.
+
+    `usage`: percent of a quota of the app or the account that is spent; `regain_s`: when a spent one is given back.
+    """
 
     outcome: str
     message_id: str = ""
@@ -26,6 +30,8 @@ class Answer:
     action: str = ""
     error: bytes = b""
     reason: str = ""
+    usage: float = 0
+    regain_s: float = 0
 
 
 def body(to: Contact, message: dict[str, Any], token: str) -> bytes:
@@ -58,10 +64,16 @@ class Graph:
             return Answer("not_sent", reason="unreachable")
         except (httpx.HTTPError, TimeoutError):
             return Answer("ambiguous", reason="no_answer")
-        return classify(response.status_code, response.content)
+        usage, regain_s = quota(response.headers)
+        answer = classify(response.status_code, response.content)
+        return replace(answer, usage=usage, regain_s=regain_s) if usage or regain_s else answer
 
 
-def client(transport: httpx.AsyncBaseTransport | None = None, connections: int = 80) -> httpx.AsyncClient:
+CONNECTIONS_MAX = 512
+"""A request in flight has a connection to itself: 500 attempts of a number of 1,000 messages a second may be open."""
+
+
+def client(transport: httpx.AsyncBaseTransport | None = None, connections: int = CONNECTIONS_MAX) -> httpx.AsyncClient:
     """A client that never repeats a request by itself and follows no redirect."""
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30)
     timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S, pool=CONNECT_S)
@@ -90,6 +102,37 @@ def classify(status: int, content: bytes) -> Answer:
     if status == 429:
         return Answer("rejected", code=429, action=Action.SLOW)
     return Answer("ambiguous", reason=f"http_{status}")
+
+
+def quota(headers: Mapping[str, str]) -> tuple[float, float]:
+    """Percent spent of the fullest quota, and seconds until a spent one is given back (Meta contract 7.4).
+
+    `Retry-After` is not documented, and honoured where it comes. Headers that cannot be read say nothing.
+    """
+    told = [_json(headers.get("x-app-usage"))]
+    by_account = _json(headers.get("x-business-use-case-usage"))
+    for entries in by_account.values():
+        told += [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    spent = [_percent(entry.get(name)) for entry in told for name in QUOTAS]
+    minutes = [_percent(entry.get("estimated_time_to_regain_access")) for entry in told]
+    after = headers.get("retry-after", "")
+    seconds = float(after) if after.isascii() and after.isdecimal() and len(after) < 7 else 0.0
+    return max(spent, default=0.0), max(60 * max(minutes, default=0.0), seconds)
+
+
+QUOTAS = ("call_count", "total_cputime", "total_time")
+
+
+def _json(text: str | None) -> dict[str, Any]:
+    try:
+        found = orjson.loads(text or "{}")
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _percent(value: object) -> float:
+    return max(0.0, float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
 
 
 def _refusal(status: int, error: dict[str, Any]) -> Answer:

@@ -2,19 +2,60 @@
 
 The number is the theoretical arrival time, `tat`: the instant at which the bucket will be full again. All pure; the
 time is an argument, so what was spent survives a restart with the state that holds it.
+
+A number's limit is taken for what a window of any second may hold, in and out together. With `interval_s` no window of
+`WINDOW_S + SLACK_S` that ends with a send of ours holds more than the limit: by `AHEAD_S` of that slack a send may run
+ahead of its time, to make up for one that woke late; the rest is for requests that travel longer than the one before.
+What comes in is charged when it is heard of, which is later than Meta counts it: while it comes evenly the count is
+right all the same, and where it has changed lately `reserve` keeps the difference free.
 """
+
+import math
+from collections.abc import Sequence
+
+WINDOW_S = 1.0
+"""Limits are per second; which second Meta means it does not say, so any."""
+SLACK_S = 0.025
+AHEAD_S = 0.010
+DEBT_S_MAX = 1.0
+"""Inbound traffic holds outbound back by no more than this."""
 
 PAIR_INTERVAL_S = 6.0
 """One message per 6 s to one user (Meta contract 7.1)."""
 PAIR_BURST = 20
 """Meta lends up to 45; we borrow less, as app-sent messages may draw on the same pair."""
-NUMBER_BURST = 2
-"""Messages that may leave a number back to back. Meta's window is not stated, so the flow is kept even."""
-DEBT_S_MAX = 1.0
-"""Inbound traffic holds outbound back by no more than this."""
+PAIR_BURST_BULK = 10
+"""Bulk leaves the other half of a pair's burst to what is live."""
+
+EVEN = 2
+"""Inbound messages per second that differ by no more than this come evenly."""
+HEARD_LATE_S = 0.06
+"""How much later than Meta we count an inbound message, as far as we provide for it."""
+SWING_KEEP_S = 60.0
+"""How long an uneven flow is taken to be uneven still."""
+NEW_CAUTION_S = 10.0
+"""A number of which nothing is known yet is taken for one with an uneven flow for so long."""
+SECONDS_COUNTED = 10
+
+SLOWED_TO = 0.75
+"""After a refusal: this part of the pace that was refused."""
+RECOVER_S = 20.0
+"""So long until the pace is back just below the one that was refused."""
+BELOW = 0.95
+PROBE_PER_S = 0.002
+"""From there it is tried how much more goes: a twentieth of the limit in 25 s."""
+SHARE_MIN = 0.1
+SAME_REFUSAL_S = 2.0
+"""Refusals so close to each other say one thing."""
+
+USAGE_FREE = 75.0
+"""Percent of an app's or account's quota up to which it is no matter."""
+USAGE_SHARE_MIN = 0.05
+USAGE_KEEP_S = 300.0
+"""What an answer said of a quota counts so long: quotas are by the hour, and roll."""
 
 
-def wait_s(tat: float, now: float, interval_s: float, burst: int) -> float:
+def wait_s(tat: float, now: float, interval_s: float, burst: float) -> float:
     """Seconds until the bucket allows one more; 0 when it does now."""
     return max(0.0, tat - (burst - 1) * interval_s - now)
 
@@ -26,4 +67,60 @@ def spent(tat: float, now: float, interval_s: float) -> float:
 
 def charged(tat: float, now: float, interval_s: float) -> float:
     """The bucket after something passed that we could not hold back, such as an inbound message."""
-    return min(spent(tat, now, interval_s), now + DEBT_S_MAX)
+    return min(spent(tat, now, interval_s), max(tat, now + DEBT_S_MAX))
+
+
+def interval_s(limit: float, kept_free: float = 0.0, share: float = 1.0) -> float:
+    """Seconds from one message of a number to the next: of `limit` per second some kept free, of the rest a share."""
+    return (WINDOW_S + SLACK_S) / max(1.0, (limit - kept_free) * share)
+
+
+def burst(interval: float) -> float:
+    """Messages that may leave a number back to back: more than one only where the interval is tiny."""
+    return 1 + AHEAD_S / interval
+
+
+# --- what came in
+
+
+def counted(counts: Sequence[int], last_s: int, now: float) -> list[int]:
+    """Inbound messages per second, the newest second last, after one more at `now`."""
+    passed = max(0, int(now) - last_s)
+    found = [*counts, *([0] * min(passed, SECONDS_COUNTED))][-SECONDS_COUNTED:] or [0]
+    found[-1] += 1
+    return found
+
+
+def swing(counts: Sequence[int]) -> int:
+    """By how much the whole seconds differ, if they are not even."""
+    whole = [0] * (SECONDS_COUNTED - len(counts)) + list(counts[:-1])
+    spread = max(whole) - min(whole)
+    return spread if spread > EVEN else 0
+
+
+def reserve(swung: int, age_s: float) -> int:
+    """Messages of the window that are kept free for what Meta has counted and we have not heard of yet."""
+    return math.ceil(swung * HEARD_LATE_S) if age_s < SWING_KEEP_S else 0
+
+
+# --- what Graph says
+
+
+def share_after(refused: float, age_s: float) -> float:
+    """The part of a number's limit that is used `age_s` after the pace `refused` (1 is the limit) was too fast.
+
+    Down by a quarter at once, back to just below what was refused within 20 s, then slowly on: so a limit that is
+    lower than we were told is found, and left alone for most of the time, and one that was not is used again.
+    """
+    near = BELOW * refused
+    if age_s < RECOVER_S:
+        low = SLOWED_TO * refused
+        return max(SHARE_MIN, low + (near - low) * max(0.0, age_s) / RECOVER_S)
+    return min(1.0, max(SHARE_MIN, near + (age_s - RECOVER_S) * PROBE_PER_S))
+
+
+def share_of_quota(usage: float, age_s: float) -> float:
+    """The part that is used when so many percent of a quota are gone: all up to 75, next to nothing at 100."""
+    if age_s >= USAGE_KEEP_S or usage <= USAGE_FREE:
+        return 1.0
+    return max(USAGE_SHARE_MIN, (100.0 - usage) / (100.0 - USAGE_FREE))

@@ -1,6 +1,7 @@
 """One event's decision in the making: states to look at and to change, outcomes to tell, calls to ask for."""
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +9,13 @@ import orjson
 
 from schemas.instants import rfc3339
 from schemas.items import Contact
-from schemas.ports import Decision, Event, State, States, foreign
+from schemas.ports import Decision, Event, Missing, State, States, foreign
 from schemas.states import MESSAGES, Conversation, Number, number_key
 from schemas.topics import SENDS
 from sender import command as cmd
 from sender.command import Command, Lane, Queue, Request
 from sender.conditions import find_conversation
+from sender.pacing import NEW_CAUTION_S, SWING_KEEP_S
 
 STORY_MAX = 40
 """Steps of a command's story that are kept."""
@@ -50,6 +52,17 @@ class Turn:
         changed = self.decision.states
         return changed[key] if key in changed else self.states.get(key)
 
+    def need(self, keys: Iterable[str]) -> None:
+        """See that all of these are loaded, together. Raises Missing with those that are not."""
+        missing: list[str] = []
+        for key in keys:
+            try:
+                self.get(key)
+            except Missing as absent:
+                missing += absent.keys
+        if missing:
+            raise Missing(missing)
+
     def change(self, key: str) -> Any:
         """This turn's own copy of a state, kept for the commit; None where there is none."""
         changed = self.decision.states
@@ -68,7 +81,7 @@ class Turn:
         """The number's pace, to be changed."""
         found = self.change(cmd.queue_key(number))
         if found is None:
-            found = Queue(number=number)
+            found = Queue(number=number, swing=1, swung_at=self.now + NEW_CAUTION_S - SWING_KEEP_S)
             self.put(cmd.queue_key(number), found)
         return found  # type: ignore[no-any-return]
 

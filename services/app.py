@@ -18,13 +18,14 @@ from echo_sync.media import Fetching
 from echo_sync.messages import Messages
 from ingest.app import create_app as create_public_app
 from ingest.webhook import Append, Webhook
-from schemas.ports import Event, EventLog, Lease, Processor, State
+from schemas.ports import Event, EventLog, Lease, LogUnavailable, Processor, State
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number
 from sender import graph
 from sender.delivery import Delivery
 from services.dead_letters import VERSION
 from services.edge import Edge
 from services.edition import open_edition
+from services.hearing import Hearing
 from services.leases import LeaseKeeper
 from services.media import MediaWorker
 from services.media_address import resolver
@@ -114,7 +115,8 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
             app.clock,
             lambda outcome, seconds: app.metrics.graph.labels(outcome).observe(seconds),
         )
-        _start(app, stack, Delivery(key), sending)
+        app.hearing = Hearing(app.clock, listens="ingest" in app.roles)
+        _start(app, stack, Delivery(key), sending, app.hearing)
     if "media" in app.roles:
         _start_media(app, stack, transport)
 
@@ -159,8 +161,19 @@ def _token_of(settings: Settings) -> Callable[[str], str | None]:
     return lambda _: token.get_secret_value() if token is not None else None
 
 
-def _start(app: App, stack: AsyncExitStack, processor: Processor, perform: Perform | None) -> None:
-    runner = Runner(processor, app.log, app.store, app.clock, app.metrics, foreign=foreign_type, perform=perform)
+def _start(
+    app: App, stack: AsyncExitStack, processor: Processor, perform: Perform | None, hearing: Hearing | None = None
+) -> None:
+    runner = Runner(
+        processor,
+        app.log,
+        app.store,
+        app.clock,
+        app.metrics,
+        foreign=foreign_type,
+        perform=perform,
+        hearing=hearing,
+    )
     edition = app.edition
     serve = edition.around(runner.serve, lambda lease, for_s: app.keepers[lease.processor].holds(lease, for_s))
     drain = partial(_drain, runner)
@@ -219,6 +232,10 @@ def _observed_append(app: App) -> Append:
         try:
             entries = await book.wanted(entries)
             await app.log.append(entries)
+        except (LogUnavailable, asyncio.CancelledError):
+            if app.hearing is not None:
+                app.hearing.failed()
+            raise
         finally:
             app.metrics.append_ended(under_way)
         now = app.clock()

@@ -10,6 +10,7 @@ from schemas.topics import partition_of
 from sender.command import SLOT_PREFIX
 from services.edge import Edge
 from services.edition import Edition
+from services.hearing import Hearing
 from services.leases import LeaseKeeper
 from services.media import MediaWorker
 from services.metrics import Figures, Metrics
@@ -39,6 +40,7 @@ class App:
     admin: Edge | None = None
     media: MediaWorker | None = None
     relaying: Relaying | None = None
+    hearing: Hearing | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)

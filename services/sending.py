@@ -20,7 +20,7 @@ from schemas.states import Alias, Conversation
 from schemas.topics import INBOUND
 from sender.conditions import find_conversation, withheld
 from sender.graph import ANSWER_S, CONNECT_S, Answer, Graph, body
-from sender.lanes import ANSWER_WAIT_S
+from sender.pace import ANSWER_WAIT_S
 from sender.turn import Send
 from services.shard import load_foreign
 
@@ -120,6 +120,7 @@ class Sending:
         item.message_id = answer.message_id
         item.contact = answer.contact or call.to
         item.error = Raw(answer.error) if answer.error else UNSET
+        item.usage, item.regain_s = answer.usage, answer.regain_s
         while True:
             try:
                 await self._append("send.answered", f"w:{call.token}:{answer.outcome}", item)

@@ -19,6 +19,7 @@ class View:
 
     def __init__(self, memory, name):
         self._memory = memory
+        self.name = name
         self.own = memory.states[name]
 
     def get(self, key):
@@ -28,12 +29,9 @@ class View:
         return self.own.get(key)
 
     def heads(self, line, until, limit):
-        standing = [
-            (state.place, key)
-            for key, state in self._memory.committed(self).items()
-            if state.line == line and state.place <= until
-        ]
-        return [(key, self._memory.committed(self)[key]) for _, key in sorted(standing)[:limit]]
+        standing = self._memory.standing(self)
+        found = [(state.place, key) for key, state in standing.items() if state.line == line and state.place <= until]
+        return [(key, standing[key]) for _, key in sorted(found)[:limit]]
 
 
 class Memory:
@@ -46,17 +44,19 @@ class Memory:
         self.strict = strict
         self.states = {p.name: {} for p in self.processors}
         self.wakes = {p.name: {} for p in self.processors}
+        self.lines = {p.name: {} for p in self.processors}
         self.log = {topic: [] for topic in TOPICS}
         self.positions = {(p.name, topic): 0 for p in self.processors for topic in p.inputs}
         self.seq = {}
         self.notes = []
         self.decided = 0
+        self.hearing = True
         self._views = {p.name: View(self, p.name) for p in self.processors}
         self._before = None
 
-    def committed(self, view):
-        """The states as they were before the batch that is being decided."""
-        return view.own if self._before is None else self._before
+    def standing(self, view):
+        """The states that stand in a line, as they were before the batch that is being decided."""
+        return self.lines[view.name] if self._before is None else self._before
 
     # --- records
 
@@ -71,7 +71,7 @@ class Memory:
         done = 0
         for topic in processor.inputs:
             while done < limit and (event := self._next(processor, topic)) is not None:
-                item = processor.parse(event)
+                item = processor.parse(event, topic)
                 if item is not None:
                     list(processor.keys(event, item))
                     self.decide(processor, event, item)
@@ -95,8 +95,13 @@ class Memory:
             if state is None:
                 states.pop(key, None)
                 wakes.pop(key, None)
+                self.lines[processor.name].pop(key, None)
                 continue
             states[key] = state
+            if state.line is None:
+                self.lines[processor.name].pop(key, None)
+            else:
+                self.lines[processor.name][key] = state
             if state.wake_at is None:
                 wakes.pop(key, None)
             else:
@@ -126,9 +131,9 @@ class Memory:
         """Fire what is due, as one batch: `heads` shows the states as they were before it."""
         wakes = self.wakes[processor.name]
         due = sorted((at, key) for key, at in wakes.items() if at <= self.now)
-        self._before = dict(self.states[processor.name])
+        self._before = dict(self.lines[processor.name])
         for _, key in due:
-            self.decide(processor, Timer(key), None)
+            self.decide(processor, Timer(key, self.hearing), None)
         self._before = None
         return bool(due)
 

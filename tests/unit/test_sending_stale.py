@@ -4,7 +4,7 @@ from msgspec import UNSET
 
 from schemas.items import Contact, decode
 from schemas.ports import Lease
-from sender.lanes import ANSWER_WAIT_S
+from sender.pace import ANSWER_WAIT_S
 from sender.turn import Send
 from services.sending import STALE_S, Sending
 
