@@ -119,7 +119,7 @@ class Queue(State):
     """A number's own pace: its bucket, how many attempts are open, until when it is held, and what was learnt.
 
     `refused_share`: the part of its limit at which it was too fast at `refused_at`; 1 when it never was.
-    `counts`: what came in, per second, up to `counted_s`; `swing`: by how much that differed, last at `swung_at`.
+    `counts`: what came in, per second, up to `counted_s`; `sudden`: the most that came suddenly, last at `sudden_at`.
     `usage`: percent of the app's or account's quota, as told at `usage_at`. `holds`: since the last acceptance.
     `live`, `bulk`: lanes of that sort may be standing.
     """
@@ -137,8 +137,8 @@ class Queue(State):
     refused_share: float = 1
     counts: list[int] = []
     counted_s: int = 0
-    swing: int = 0
-    swung_at: float = 0
+    sudden: int = 0
+    sudden_at: float = 0
     usage: float = 0
     usage_at: float = 0
     holds: int = 0

@@ -10,7 +10,7 @@ from sender.errors import Action
 from sender.pacing import (
     RECOVER_S,
     SAME_REFUSAL_S,
-    SWING_KEEP_S,
+    SUDDEN_KEEP_S,
     WINDOW_S,
     burst,
     charged,
@@ -20,7 +20,7 @@ from sender.pacing import (
     share_after,
     share_of_quota,
     spent,
-    swing,
+    sudden,
     wait_s,
 )
 from sender.turn import Turn
@@ -80,11 +80,10 @@ def charge(turn: Turn, queue: Queue) -> None:
     """A message passed that nobody asked us about: a customer's, or one that a person wrote in the app."""
     now = turn.now
     queue.tat = charged(queue.tat, now, _interval_s(queue, turn.rate(queue.number), now))
-    counts = counted(queue.counts, queue.counted_s, now)
-    if int(now) > queue.counted_s and (by := swing(counts)):
-        lasting = now - queue.swung_at < SWING_KEEP_S
-        queue.swing, queue.swung_at = max(by, queue.swing if lasting else 0), now
-    queue.counts, queue.counted_s = counts, max(queue.counted_s, int(now))
+    another_second = int(now) > queue.counted_s
+    queue.counts, queue.counted_s = counted(queue.counts, queue.counted_s, now), max(queue.counted_s, int(now))
+    if another_second and (most := sudden(queue.counts)):
+        queue.sudden, queue.sudden_at = max(most, _sudden_of_late(queue, now)), now
 
 
 def heed(queue: Queue, item: Item, now: float) -> None:
@@ -103,7 +102,6 @@ def slow(queue: Queue, now: float) -> None:
         queue.refused_share = share_after(queue.refused_share, age)
         queue.refused_at = now
     queue.slowed_until = queue.refused_at + RECOVER_S
-    queue.swing, queue.swung_at = max(queue.swing, 1), now
     queue.tat = max(queue.tat, now + WINDOW_S)
 
 
@@ -130,4 +128,8 @@ def free(queue: Queue) -> None:
 def _interval_s(queue: Queue, rate_per_s: int, now: float) -> float:
     quota = share_of_quota(queue.usage, now - queue.usage_at)
     share = share_after(queue.refused_share, now - queue.refused_at) * quota
-    return interval_s(rate_per_s, reserve(queue.swing, now - queue.swung_at), share)
+    return interval_s(rate_per_s, reserve(_sudden_of_late(queue, now)), share)
+
+
+def _sudden_of_late(queue: Queue, now: float) -> int:
+    return queue.sudden if now - queue.sudden_at < SUDDEN_KEEP_S else 0

@@ -27,15 +27,15 @@ PAIR_BURST = 20
 PAIR_BURST_BULK = 10
 """Bulk leaves the other half of a pair's burst to what is live."""
 
+SECONDS_COUNTED = 60
 EVEN = 2
-"""Inbound messages per second that differ by no more than this come evenly."""
-HEARD_LATE_S = 0.06
-"""How much later than Meta we count an inbound message, as far as we provide for it."""
-SWING_KEEP_S = 60.0
-"""How long an uneven flow is taken to be uneven still."""
-NEW_CAUTION_S = 10.0
-"""A number of which nothing is known yet is taken for one with an uneven flow for so long."""
-SECONDS_COUNTED = 10
+"""Seconds whose counts differ by no more than this are even."""
+SUDDEN_KEEP_S = 900.0
+"""What came suddenly within this time may come again."""
+NEW_S, NEW_SUDDEN = 60.0, 20
+"""A number of which nothing is known yet is taken for one with so much sudden traffic, for so long."""
+HEARD_LATE_S = 0.1
+"""How much later than Meta we count, as far as we provide for it: the webhook, its reading, our own request's way."""
 
 SLOWED_TO = 0.75
 """After a refusal: this part of the pace that was refused."""
@@ -84,23 +84,28 @@ def burst(interval: float) -> float:
 
 
 def counted(counts: Sequence[int], last_s: int, now: float) -> list[int]:
-    """Inbound messages per second, the newest second last, after one more at `now`."""
-    passed = max(0, int(now) - last_s)
-    found = [*counts, *([0] * min(passed, SECONDS_COUNTED))][-SECONDS_COUNTED:] or [0]
+    """Inbound messages per second, up to that of `now`, after one more; `last_s` was the newest second before."""
+    passed = min(max(0, int(now) - last_s), SECONDS_COUNTED) if counts else 0
+    found = [*counts, *([0] * passed)][-SECONDS_COUNTED - 2 :] or [0]
     found[-1] += 1
     return found
 
 
-def swing(counts: Sequence[int]) -> int:
-    """By how much the whole seconds differ, if they are not even."""
-    whole = [0] * (SECONDS_COUNTED - len(counts)) + list(counts[:-1])
-    spread = max(whole) - min(whole)
-    return spread if spread > EVEN else 0
+def sudden(counts: Sequence[int]) -> int:
+    """The most that came in one second, where the seconds differ; 0 where they are even.
+
+    The first second is left out, for it began before we counted, and the last, which is not over.
+    """
+    whole = counts[1:-1]
+    return max(whole) if whole and max(whole) - min(whole) > EVEN else 0
 
 
-def reserve(swung: int, age_s: float) -> int:
-    """Messages of the window that are kept free for what Meta has counted and we have not heard of yet."""
-    return math.ceil(swung * HEARD_LATE_S) if age_s < SWING_KEEP_S else 0
+def reserve(most: int) -> int:
+    """Messages of the window to keep free for what Meta has counted and we have not heard of yet.
+
+    Beside an even flow none: what comes now was counted as what came a moment ago.
+    """
+    return math.ceil(most * HEARD_LATE_S)
 
 
 # --- what Graph says

@@ -15,7 +15,7 @@ from schemas.topics import SENDS
 from sender import command as cmd
 from sender.command import Command, Lane, Queue, Request
 from sender.conditions import find_conversation
-from sender.pacing import NEW_CAUTION_S, SWING_KEEP_S
+from sender.pacing import NEW_S, NEW_SUDDEN, SUDDEN_KEEP_S
 
 STORY_MAX = 40
 """Steps of a command's story that are kept."""
@@ -81,7 +81,7 @@ class Turn:
         """The number's pace, to be changed."""
         found = self.change(cmd.queue_key(number))
         if found is None:
-            found = Queue(number=number, swing=1, swung_at=self.now + NEW_CAUTION_S - SWING_KEEP_S)
+            found = Queue(number=number, sudden=NEW_SUDDEN, sudden_at=self.now + NEW_S - SUDDEN_KEEP_S)
             self.put(cmd.queue_key(number), found)
         return found  # type: ignore[no-any-return]
 
