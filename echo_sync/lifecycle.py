@@ -53,6 +53,7 @@ _PLAIN: dict[tuple[str, str], tuple[Word, ...]] = {
         Word(LIFE, CONNECTED),
     ),
     (OURS, "REGISTERED"): (Word(LIFE, CONNECTED),),
+    (OURS, "TOKEN_SET"): (Word(TOKEN, ""),),
     ("account_update", "ACCOUNT_OFFBOARDED"): (Word(LIFE, "offboarded"),),
     ("account_update", "ACCOUNT_RECONNECTED"): (Word(LIFE, CONNECTED),),
     ("account_update", "ACCOUNT_DELETED"): (Word(LIFE, "deleted"),),

@@ -4,6 +4,8 @@ It keeps what the real runner promises: a record is decided over all states as t
 count their `seq`, and a timer due at t fires only once everything appended before t was read.
 """
 
+import heapq
+
 import orjson
 
 from echo_sync.conversations import Conversations
@@ -44,6 +46,7 @@ class Memory:
         self.strict = strict
         self.states = {p.name: {} for p in self.processors}
         self.wakes = {p.name: {} for p in self.processors}
+        self.heaps = {p.name: [] for p in self.processors}
         self.lines = {p.name: {} for p in self.processors}
         self.log = {topic: [] for topic in TOPICS}
         self.positions = {(p.name, topic): 0 for p in self.processors for topic in p.inputs}
@@ -105,6 +108,8 @@ class Memory:
             if state.wake_at is None:
                 wakes.pop(key, None)
             else:
+                if wakes.get(key) != state.wake_at:
+                    heapq.heappush(self.heaps[processor.name], (state.wake_at, key))
                 wakes[key] = state.wake_at
         for topic, event in decision.emit:
             self._publish(topic, event)
@@ -129,13 +134,21 @@ class Memory:
 
     def fire(self, processor):
         """Fire what is due, as one batch: `heads` shows the states as they were before it."""
-        wakes = self.wakes[processor.name]
-        due = sorted((at, key) for key, at in wakes.items() if at <= self.now)
+        wakes, heap, due = self.wakes[processor.name], self.heaps[processor.name], []
+        while heap and heap[0][0] <= self.now:
+            at, key = heapq.heappop(heap)
+            if wakes.get(key) == at and (at, key) not in due[-1:]:
+                due.append((at, key))
+        if not due:
+            return False
         self._before = dict(self.lines[processor.name])
         for _, key in due:
             self.decide(processor, Timer(key, self.hearing), None)
         self._before = None
-        return bool(due)
+        for _, key in due:
+            if wakes.get(key, self.now + 1) <= self.now:
+                heapq.heappush(heap, (wakes[key], key))
+        return True
 
     def fire_all(self):
         """Fire everything due now; what was appended before has been read by then."""
@@ -144,7 +157,12 @@ class Memory:
             self.settle()
 
     def next_wake(self):
-        return min((at for wakes in self.wakes.values() for at in wakes.values()), default=None)
+        found = []
+        for name, heap in self.heaps.items():
+            while heap and self.wakes[name].get(heap[0][1]) != heap[0][0]:
+                heapq.heappop(heap)
+            found += heap[:1]
+        return min(found)[0] if found else None
 
     def run_until(self, end):
         """Let time pass, from one timer to the next."""

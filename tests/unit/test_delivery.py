@@ -124,7 +124,7 @@ def test_a_number_sends_no_more_than_20_per_second():
     line.later(10)
     times = [at for at, _, _ in line.sent]
     assert len(times) == 100
-    assert times[-1] - times[0] == pytest.approx(99 / 19 * (1 + SLACK_S), abs=0.1)  # a new number keeps one free
+    assert times[-1] - times[0] == pytest.approx(99 / 18 * (1 + SLACK_S), abs=0.1)  # a new number keeps two free
     assert most_within(times, 1.0) <= 20
 
 
@@ -135,7 +135,7 @@ def test_inbound_messages_take_from_the_same_20_per_second():
     for n in range(30):  # ten customer messages per second
         line.hear(h.message(f"wamid.in{n}", POL, line.now))
         line.later(0.1)
-    assert 25 <= len(line.sent) <= 32
+    assert 20 <= len(line.sent) <= 30
 
 
 def test_inbound_traffic_holds_outbound_back_by_a_second_at_most():

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.items import Contact
 from sender.errors import Action
-from sender.graph import Graph, body, classify, client
+from sender.graph import Graph, body, classify, client, quota
 
 ACCEPTED = {
     "messaging_product": "whatsapp",
@@ -147,3 +147,37 @@ def test_429_without_a_graph_error_is_a_limit():
 def test_an_acceptance_without_a_contact_is_one_all_the_same(contacts):
     answer = classify(200, orjson.dumps(ACCEPTED | {"contacts": contacts}))
     assert (answer.outcome, answer.message_id) == ("accepted", "wamid.1")
+
+
+# --- quotas
+
+
+ACCOUNT_USAGE = (
+    '{"7":[{"type":"whatsapp_business_management","call_count":12,"total_cputime":3,"total_time":91,'
+    '"estimated_time_to_regain_access":0}]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({}, (0, 0)),
+        ({"x-app-usage": '{"call_count":37,"total_cputime":11,"total_time":19}'}, (37, 0)),
+        ({"x-app-usage": '{"call_count":37}', "x-business-use-case-usage": ACCOUNT_USAGE}, (91, 0)),
+        ({"x-business-use-case-usage": ACCOUNT_USAGE.replace('access":0', 'access":15')}, (91, 900)),
+        ({"retry-after": "30"}, (0, 30)),
+        ({"x-app-usage": "{", "x-business-use-case-usage": "[1]", "retry-after": "Mon, 1 Jan"}, (0, 0)),
+        ({"x-app-usage": '{"call_count":"37","total_time":true}', "retry-after": "-1"}, (0, 0)),
+        ({"x-business-use-case-usage": '{"7":{"call_count":1},"8":[3]}'}, (0, 0)),
+    ],
+)
+def test_the_headers_tell_of_the_fullest_quota_and_when_it_is_given_back(headers, told):
+    assert quota(headers) == told
+
+
+async def test_an_answer_carries_what_its_headers_tell():
+    def handler(_):
+        return httpx.Response(200, json=ACCEPTED, headers={"X-App-Usage": '{"call_count":80}'})
+
+    answer = await answer_to(handler)
+    assert (answer.outcome, answer.usage, answer.regain_s) == ("accepted", 80, 0)
