@@ -104,12 +104,13 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
         )
         _start(app, stack, Conversations(app.settings.pause_minutes * 60), None)
     if "sender" in app.roles:
-        client = graph.client(transport)
-        stack.push_async_callback(client.aclose)
+        url, version = app.settings.meta_graph_url.rstrip("/"), app.settings.meta_graph_version
+        api = graph.Graph(partial(graph.client, transport), url, version)
+        stack.push_async_callback(api.aclose)
         sending = Sending(
             app.log,
             app.store,
-            graph.Graph(client, app.settings.meta_graph_url.rstrip("/"), app.settings.meta_graph_version),
+            api,
             _token_of(app.settings),
             lambda lease, for_s: app.keepers[DELIVERY].holds(lease, for_s),  # noqa: PLW0108 - made just below
             app.clock,

@@ -267,11 +267,13 @@ def show_number(number: str) -> None:
 @numbers.command("add")
 @click.argument("number")
 @click.option("--waba", default="", help="WhatsApp Business Account id.")
-def add_number(number: str, waba: str) -> None:
-    """Register a number before its first webhook."""
+@click.option("--rate", type=click.IntRange(1, 1000), help="Messages a second: 20 in the app, else 80 or 1000.")
+def add_number(number: str, waba: str, rate: int | None) -> None:
+    """Register a number before its first webhook; for one that is known, say its rate."""
     from services.admin_client import AdminClient  # noqa: PLC0415
 
-    AdminClient(settings_or_exit()).call("POST", "/v1/numbers", {"number": number, "waba": waba})
+    body = {"number": number, "waba": waba} | ({"rate_per_s": rate} if rate else {})
+    AdminClient(settings_or_exit()).call("POST", "/v1/numbers", body)
     click.echo(number)
 
 

@@ -1,12 +1,14 @@
 """Requests to Graph and what its answers mean: only a wamid is an acceptance, only an error object a refusal."""
 
+import asyncio
+
 import httpx
 import orjson
 import pytest
 
 from schemas.items import Contact
 from sender.errors import Action
-from sender.graph import Graph, body, classify, client, quota
+from sender.graph import PER_CLIENT, Graph, body, classify, client, quota
 
 ACCEPTED = {
     "messaging_product": "whatsapp",
@@ -20,8 +22,11 @@ def refusal(code, subcode=0):
 
 
 async def answer_to(handler):
-    async with client(httpx.MockTransport(handler)) as http:
-        return await Graph(http, "https://graph.test", "v26.0").send("8", "secret", b"{}")
+    graph = Graph(lambda: client(httpx.MockTransport(handler)), "https://graph.test", "v26.0")
+    try:
+        return await graph.send("8", "secret", b"{}")
+    finally:
+        await graph.aclose()
 
 
 # --- requests
@@ -181,3 +186,28 @@ async def test_an_answer_carries_what_its_headers_tell():
 
     answer = await answer_to(handler)
     assert (answer.outcome, answer.usage, answer.regain_s) == ("accepted", 80, 0)
+
+
+async def test_many_requests_at_once_are_spread_over_small_pools_and_few_over_few():
+    made, under_way, most = [], 0, 0
+
+    async def handler(_):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        return httpx.Response(200, json=ACCEPTED)
+
+    def make():
+        made.append(client(httpx.MockTransport(handler)))
+        return made[-1]
+
+    graph = Graph(make, "https://graph.test", "v26.0")
+    await graph.send("8", "secret", b"{}")
+    await graph.send("8", "secret", b"{}")
+    assert len(made) == 1
+    await asyncio.gather(*(graph.send("8", "secret", b"{}") for _ in range(30)))
+    assert (most, len(made)) == (30, -(-30 // PER_CLIENT))
+    await graph.aclose()
+    assert all(one.is_closed for one in made)
