@@ -14,7 +14,7 @@ from msgspec import UNSET
 from schemas.instants import parse_rfc3339, rfc3339
 from schemas.items import Contact, Item
 from schemas.ports import Decision, Event, State, States, Timer, foreign
-from schemas.states import DELIVERY, MESSAGES, number_key
+from schemas.states import DELIVERY, MESSAGES, alias_key, number_key
 from schemas.tokens import read_token
 from schemas.topics import ACCOUNT, INBOUND, OUTBOUND, OUTBOUND_BULK, TIMELINE
 from sender import command as cmd
@@ -64,6 +64,7 @@ class Delivery:
         if isinstance(item, Request) and (to := cmd.recipient(item.to)) is not None:
             yield cmd.lane_key(event.number, item.lane + cmd.lane_of(to))
             yield foreign(MESSAGES, number_key(event.number))
+            yield foreign(MESSAGES, alias_key(event.number, cmd.lane_of(to)))
         elif event.type == "message.added" and isinstance(item, Item):
             yield from (cmd.lane_key(event.number, lane) for lane in looks.lanes_of(item.contact))
 

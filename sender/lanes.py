@@ -82,6 +82,7 @@ def _pump_line(turn: Turn, queue: Queue, line: str, *, bulk: bool) -> bool:
     """Let the heads of one line go. True once nobody stands there; else it is said when the number wakes again."""
     limit = min(PUMP_MAX, 1 + room(turn, queue))
     heads = turn.states.heads(line, turn.now, limit)
+    _gather(turn, [key for key, _ in heads])
     for key, _ in heads:
         lane: Lane = turn.change(key)
         if lane.in_flight or lane.place is None or lane.place > turn.now:
@@ -93,6 +94,19 @@ def _pump_line(turn: Turn, queue: Queue, line: str, *, bulk: bool) -> bool:
         queue.wake_at = turn.now
         return False
     return True
+
+
+def _gather(turn: Turn, keys: list[str]) -> None:
+    """See that all that the heads of these lanes ask for is loaded, in rounds: one by one costs a decision each."""
+    turn.need(keys)
+    lanes: list[Lane] = [turn.get(key) for key in keys]
+    slots = [cmd.slot_key(lane.number, lane.lane, lane.head) for lane in lanes]
+    turn.need(slots + [cmd.lane_key(lane.number, live_lane(lane.lane)) for lane in lanes if is_bulk(lane)])
+    commands = [cmd.command_key(slot.command_id) for key in slots if (slot := turn.get(key)) is not None]
+    turn.need(commands)
+    found: list[Command] = [command for key in commands if (command := turn.get(key)) is not None]
+    for number in {command.number for command in found}:
+        turn.need_conversations(number, [to_whom(command) for command in found])
 
 
 def _try_head(turn: Turn, lane: Lane) -> bool:

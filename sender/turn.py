@@ -10,7 +10,7 @@ import orjson
 from schemas.instants import rfc3339
 from schemas.items import Contact
 from schemas.ports import Decision, Event, Missing, State, States, foreign
-from schemas.states import MESSAGES, Conversation, Number, number_key
+from schemas.states import CONVERSATIONS, MESSAGES, Conversation, Number, alias_key, conversation_key, number_key
 from schemas.topics import SENDS
 from sender import command as cmd
 from sender.command import Command, Lane, Queue, Request
@@ -62,6 +62,13 @@ class Turn:
                 missing += absent.keys
         if missing:
             raise Missing(missing)
+
+    def need_conversations(self, number: str, people: Iterable[Contact]) -> None:
+        """The same for the conversations with these people, as far as there are any."""
+        aliases = [foreign(MESSAGES, alias_key(number, cmd.lane_of(to))) for to in people]
+        self.need(aliases)
+        known = [alias for key in aliases if (alias := self.get(key)) is not None]
+        self.need(foreign(CONVERSATIONS, conversation_key(alias.conversation)) for alias in known)
 
     def change(self, key: str) -> Any:
         """This turn's own copy of a state, kept for the commit; None where there is none."""

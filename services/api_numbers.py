@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Body, FastAPI, HTTPException
 from fastapi.responses import JSONResponse
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from echo_sync import imports, lifecycle
 from echo_sync.imports import CONTACTS_ASKED, HISTORY_ASKED, Import, import_key
@@ -47,18 +47,11 @@ def add(api: FastAPI, app: App) -> None:
 
     @api.post("/v1/numbers", status_code=202)
     async def add_number(body: Added) -> JSONResponse:
-        """Register a number before its first webhook: `{number, waba?, business_phone?, rate_per_s?}`.
-
-        `rate_per_s` is 20 unless told: a number that is not in the Business App has 80, an upgraded one 1,000.
-        """
+        """Register a number before its first webhook: `{number, waba?, business_phone?, rate_per_s?}`."""
         number, waba, phone = (body.get(name, "") for name in ("number", "waba", "business_phone"))
         if not all(isinstance(text, str) for text in (number, waba, phone)) or not _is_id(number):
             raise HTTPException(422, {"title": "number is missing", "fix": "Give Meta's phone number id as `number`."})
-        rate = body.get("rate_per_s")
-        if rate is not None and not (isinstance(rate, int) and not isinstance(rate, bool) and 1 <= rate <= PER_S_MAX):
-            raise HTTPException(422, {"title": "rate_per_s is not a rate", "fix": "Give 1 to 1000, such as 20 or 80."})
-        raw = Raw(orjson.dumps({"rate_per_s": rate})) if rate else UNSET
-        await _say(app, Item(number=number, waba=waba, business_phone=phone, event="REGISTERED", raw=raw))
+        await _say(app, Item(number=number, waba=waba, business_phone=phone, event="REGISTERED", raw=_rate(body)))
         return JSONResponse({"number": number}, 202)
 
     @api.post("/v1/numbers/{number}/pause", status_code=202)
@@ -110,6 +103,16 @@ def view(state: Number, now: float) -> dict[str, Any]:
         "life": lifecycle.life(state, now),
         "reason": (standing.why if standing is not None else "") or None,
     }
+
+
+def _rate(body: dict[str, Any]) -> Raw | UnsetType:
+    """What a registration says of the rate. Raises HTTPException 422."""
+    rate = body.get("rate_per_s")
+    if rate is None:
+        return UNSET
+    if not isinstance(rate, int) or isinstance(rate, bool) or not 1 <= rate <= PER_S_MAX:
+        raise HTTPException(422, {"title": "rate_per_s is not a rate", "fix": "Give 1 to 1000, such as 20 or 80."})
+    return Raw(orjson.dumps({"rate_per_s": rate}))
 
 
 def _at(state: Number) -> str | None:
