@@ -128,7 +128,7 @@ def free(queue: Queue) -> None:
 def _interval_s(queue: Queue, rate_per_s: int, now: float) -> float:
     quota = share_of_quota(queue.usage, now - queue.usage_at)
     share = share_after(queue.refused_share, now - queue.refused_at) * quota
-    return interval_s(rate_per_s, reserve(_sudden_of_late(queue, now)), share)
+    return interval_s(rate_per_s, reserve(min(_sudden_of_late(queue, now), rate_per_s)), share)
 
 
 def _sudden_of_late(queue: Queue, now: float) -> int:
