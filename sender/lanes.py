@@ -220,7 +220,7 @@ def to_whom(command: Command) -> Contact:
 
 def _open(turn: Turn, queue: Queue, lane: Lane, command: Command) -> None:
     """Commit to an attempt: written before its request leaves, so that a crash leaves it known."""
-    take(turn, queue)
+    leaves_at = take(turn, queue)
     lane.in_flight = command.command_id
     leave(lane)
     command.state, command.attempt, command.opened_at = cmd.OPEN, command.attempt + 1, turn.now
@@ -239,6 +239,7 @@ def _open(turn: Turn, queue: Queue, lane: Lane, command: Command) -> None:
             command.origin,
             command.only_if,
             turn.now,
+            leaves_at,
         )
     )
 

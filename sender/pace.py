@@ -8,11 +8,12 @@ from schemas.items import Item
 from sender.command import Queue
 from sender.errors import Action
 from sender.pacing import (
+    LEAD_BULK_S,
+    LEAD_S,
     RECOVER_S,
     SAME_REFUSAL_S,
     SUDDEN_KEEP_S,
     WINDOW_S,
-    burst,
     charged,
     counted,
     interval_s,
@@ -21,7 +22,6 @@ from sender.pacing import (
     share_of_quota,
     spent,
     sudden,
-    wait_s,
 )
 from sender.turn import Turn
 
@@ -55,8 +55,7 @@ def number_wait_s(queue: Queue, rate_per_s: int, now: float, *, paused: bool = F
         open_max -= max(BULK_LEAVES_MIN, open_max // 4)
     if queue.open >= open_max:
         return ANSWER_WAIT_S
-    interval = _interval_s(queue, rate_per_s, now)
-    return wait_s(queue.tat, now, interval, 1 if bulk else burst(interval))
+    return max(0.0, queue.tat - (LEAD_BULK_S if bulk else LEAD_S) - now)
 
 
 def wait_of_number(turn: Turn, queue: Queue, *, bulk: bool = False) -> float:
@@ -66,14 +65,16 @@ def wait_of_number(turn: Turn, queue: Queue, *, bulk: bool = False) -> float:
 
 
 def room(turn: Turn, queue: Queue) -> int:
-    """How many messages may leave the number at one instant, at the most."""
-    return int(burst(_interval_s(queue, turn.rate(queue.number), turn.now)))
+    """How many attempts of the number may be opened at one instant, at the most."""
+    return 1 + int(LEAD_S / _interval_s(queue, turn.rate(queue.number), turn.now))
 
 
-def take(turn: Turn, queue: Queue) -> None:
-    """One attempt was opened."""
+def take(turn: Turn, queue: Queue) -> float:
+    """One attempt was opened: the instant at which its request may leave."""
+    slot = max(queue.tat, turn.now)
     queue.tat = spent(queue.tat, turn.now, _interval_s(queue, turn.rate(queue.number), turn.now))
     queue.open += 1
+    return slot
 
 
 def charge(turn: Turn, queue: Queue) -> None:

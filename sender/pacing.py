@@ -3,9 +3,10 @@
 The number is the theoretical arrival time, `tat`: the instant at which the bucket will be full again. All pure; the
 time is an argument, so what was spent survives a restart with the state that holds it.
 
-A number's limit is taken for what a window of any second may hold, in and out together. With `interval_s` no window of
-`WINDOW_S + SLACK_S` that ends with a send of ours holds more than the limit: by `AHEAD_S` of that slack a send may run
-ahead of its time, to make up for one that woke late; the rest is for requests that travel longer than the one before.
+A number's limit is taken for what a window of any second may hold, in and out together. Each send gets its slot, an
+instant `interval_s` after the one before, and attempts are opened up to `LEAD_S` before their slot, so that waking,
+deciding and making durable cost no pace. With `interval_s` no window of `WINDOW_S + SLACK_S` that ends with a send of
+ours holds more than the limit; the slack is for requests that travel longer than the one before.
 What comes in is charged when it is heard of, which is later than Meta counts it: while it comes evenly the count is
 right all the same, and where it has changed lately `reserve` keeps the difference free.
 """
@@ -16,7 +17,9 @@ from collections.abc import Sequence
 WINDOW_S = 1.0
 """Limits are per second; which second Meta means it does not say, so any."""
 SLACK_S = 0.025
-AHEAD_S = 0.010
+LEAD_S = 0.020
+LEAD_BULK_S = 0.010
+"""Bulk opens later, so that what is live comes before it."""
 DEBT_S_MAX = 1.0
 """Inbound traffic holds outbound back by no more than this."""
 
@@ -32,9 +35,9 @@ EVEN = 2
 """Seconds whose counts differ by no more than this are even."""
 SUDDEN_KEEP_S = 900.0
 """What came suddenly within this time may come again."""
-NEW_S, NEW_SUDDEN = 60.0, 20
+NEW_S, NEW_SUDDEN = 60.0, 15
 """A number of which nothing is known yet is taken for one with so much sudden traffic, for so long."""
-HEARD_LATE_S = 0.1
+HEARD_LATE_S = 0.11
 """How much later than Meta we count, as far as we provide for it: the webhook, its reading, our own request's way."""
 
 SLOWED_TO = 0.75
@@ -55,7 +58,7 @@ USAGE_KEEP_S = 300.0
 """What an answer said of a quota counts so long: quotas are by the hour, and roll."""
 
 
-def wait_s(tat: float, now: float, interval_s: float, burst: float) -> float:
+def wait_s(tat: float, now: float, interval_s: float, burst: int) -> float:
     """Seconds until the bucket allows one more; 0 when it does now."""
     return max(0.0, tat - (burst - 1) * interval_s - now)
 
@@ -73,11 +76,6 @@ def charged(tat: float, now: float, interval_s: float) -> float:
 def interval_s(limit: float, kept_free: float = 0.0, share: float = 1.0) -> float:
     """Seconds from one message of a number to the next: of `limit` per second some kept free, of the rest a share."""
     return (WINDOW_S + SLACK_S) / max(1.0, (limit - kept_free) * share)
-
-
-def burst(interval: float) -> float:
-    """Messages that may leave a number back to back: more than one only where the interval is tiny."""
-    return 1 + AHEAD_S / interval
 
 
 # --- what came in

@@ -23,7 +23,7 @@ STORY_MAX = 40
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A call: this attempt may leave, if nothing has changed since it was committed."""
+    """A call: this attempt may leave at its slot, if nothing has changed since it was committed."""
 
     number: str
     command_id: str
@@ -35,6 +35,7 @@ class Send:
     origin: str
     conditions: cmd.OnlyIf | None
     opened_at: float
+    leaves_at: float = 0
 
 
 class Turn:

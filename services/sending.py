@@ -25,6 +25,8 @@ from sender.turn import Send
 from services.shard import load_foreign
 
 APPEND_RETRY_S = 0.5
+EARLY_S_MAX = 1.0
+"""Attempts are opened a little before their slot; a clock that went back must not make them wait for long."""
 STALE_S = ANSWER_WAIT_S - ANSWER_S - CONNECT_S - 1
 """An attempt that waited longer may be given up before its answer can come, so its request does not leave."""
 
@@ -83,6 +85,8 @@ class Sending:
         The lease must outlast the time in which the request can leave. Its answer may come later: until then the open
         attempt keeps everybody, the next owner too, from that conversation for longer than an answer can take.
         """
+        if 0 < (early_s := call.leaves_at - self._clock()) < EARLY_S_MAX:
+            await asyncio.sleep(early_s)
         if self._clock() - call.opened_at > STALE_S:
             return Answer("not_sent", reason="stale")
         if not self._holds(lease, CONNECT_S):

@@ -11,8 +11,8 @@ from services.sandbox.limits import Pairs, Throughput
 from tests import harness as h
 from tests.simulation.line import Line
 
-TRAVEL_S = (0.020, 0.034)
-"""From the committed attempt to Meta's count: between these."""
+TRAVEL_S = (0.010, 0.034)
+"""From a request's slot to Meta's count: between these."""
 ANSWER_S = 0.050
 """From Meta's count to the answer."""
 WEBHOOK_S = 0.050
@@ -40,8 +40,9 @@ class Road(Line):
 
     def leave(self, call):
         self.append("inbound", h.attempted(call.command_id, call.to, call.opened_at, attempt=call.attempt))
-        self.sent.append((self.now, call.command_id, call.attempt))
-        self.at(self.now + self.pick.uniform(*TRAVEL_S), self._arrive, call)
+        leaves_at = max(self.now, call.leaves_at)
+        self.sent.append((leaves_at, call.command_id, call.attempt))
+        self.at(leaves_at + self.pick.uniform(*TRAVEL_S), self._arrive, call)
 
     def _arrive(self, call):
         pair = call.to.wa_id or call.to.user_id
