@@ -113,6 +113,7 @@ ECHO = (
         "reqps",
     ),
     Panel("Takeovers", {"{{by}}": _rate("coexist_takeovers_total", "by")}, "reqps"),
+    Panel("Greetings and away texts", {"{{sign}}": _rate("coexist_automatic_texts_total", "sign")}, "reqps"),
     Panel(
         "Answer to Meta",
         {
@@ -156,6 +157,18 @@ SENDER = (
         },
     ),
     Panel("Numbers", {"{{sending}}": f"sum by (sending) (coexist_numbers{{{JOB}}})"}),
+    Panel(
+        "Priced messages, per day",
+        {
+            "{{category}} {{billable}}": "sum by (category, billable) "
+            f"(increase(coexist_priced_messages_total{{{JOB}}}[1d]))"
+        },
+        says="What Meta's statuses tell, not an invoice.",
+    ),
+    Panel(
+        "Billable by country, per day",
+        {"{{country}}": f"sum by (country) (increase(coexist_billable_messages_total{{{JOB}}}[1d]))"},
+    ),
 )
 
 NUMBERS = (
@@ -225,6 +238,7 @@ INTERNALS = (
     Panel("Memory", {"{{instance}}": f"process_resident_memory_bytes{{{JOB}}}"}, "bytes"),
     Panel("Open files", {"{{instance}}": f"process_open_fds{{{JOB}}}"}),
     Panel("Media", {"{{outcome}}": _rate("coexist_media_jobs_total", "outcome")}, "reqps"),
+    Panel("Media waiting", {"jobs": f"sum(coexist_media_queue_depth{{{JOB}}})"}),
     Panel("Media fetch p99", {"": _quantile(0.99, "coexist_media_fetch_seconds")}, "s"),
     Panel(
         "Media kept", {"bytes per second": f"sum(rate(coexist_media_bytes_total{{{JOB}}}[$__rate_interval]))"}, "Bps"

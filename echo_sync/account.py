@@ -55,6 +55,7 @@ _TEMPLATE = {
     "name": "message_template_name",
     "language": "message_template_language",
     "category": "message_template_category",
+    "quality": "new_quality_score",
     "reason": "reason",
 }
 
@@ -63,6 +64,8 @@ def _template(item: Item) -> dict[str, str]:
     """Which template, in our words; its language as sends write it, en_US (Meta contract 9.1)."""
     value = raw_object(item)
     told = {ours: str(value[theirs]) for ours, theirs in _TEMPLATE.items() if value.get(theirs) not in (None, "NONE")}
+    if "category" not in told and isinstance(value.get("new_category"), str):
+        told["category"] = value["new_category"]
     if "language" in told:
         told["language"] = told["language"].replace("-", "_")
     return told

@@ -16,6 +16,7 @@ from echo_sync.echoes import (
 )
 from echo_sync.identity import Person, person_key, survivor
 from echo_sync.message import API, ECHO, Message
+from echo_sync.settling import settle
 from echo_sync.turn import Turn
 
 
@@ -26,7 +27,7 @@ def judge(turn: Turn, before: Message, now: Message, person: Person, *, waited: 
     attempts = open_attempts(turn, now.number, now.awaits)
     if must_wait(attempts) and not waited:
         _wait(turn, now, person)
-        turn.settle(before, now)
+        settle(turn, before, now)
         return
     attempt = claimant(attempts, now.kind, now.content)
     if attempt is not None:
@@ -35,7 +36,7 @@ def judge(turn: Turn, before: Message, now: Message, person: Person, *, waited: 
         turn.put(attempt_key(attempt.number, attempt.token), claimed)
         now.matched, now.command_id, now.author = attempt.token, attempt.command_id, attempt.author
     now.added, now.awaits = True, []
-    turn.settle(before, now)
+    settle(turn, before, now)
 
 
 def _wait(turn: Turn, now: Message, person: Person) -> None:
@@ -76,7 +77,7 @@ def prove(turn: Turn, token: str, number: str, message_id: str, command_id: str)
         now.added = True
     if before.added and before.sources & ECHO and not before.matched:
         turn.note("echo:corrected")
-    turn.settle(before, now)
+    settle(turn, before, now)
     if attempt is not None:
         take_back(turn, attempt, message_id)
         close(turn, turn.get(attempt_key(number, token)), ACCEPTED, message_id)
@@ -98,7 +99,7 @@ def take_back(turn: Turn, attempt: Attempt, message_id: str) -> None:
         return
     now = copy.copy(before)
     now.matched, now.command_id, now.author = "", "", ""
-    turn.settle(before, now)
+    settle(turn, before, now)
 
 
 def close(turn: Turn, attempt: Attempt, outcome: str, message_id: str) -> None:

@@ -15,16 +15,18 @@ from schemas.instants import parse_rfc3339, rfc3339
 from schemas.ports import Decision, Event, State, States, Timer
 from schemas.states import (
     AGENT,
+    ANSWERS_MAX,
     BOT,
-    CLAIMS_MAX,
+    OURS_MAX,
     PERSON_APP,
     UNREAD_MAX,
     WINDOW_S,
     Claim,
     Conversation,
     claim_now,
+    claimed,
     conversation_key,
-    owner_now,
+    owner_by,
 )
 from schemas.states import CONVERSATIONS as NAME
 from schemas.topics import CONVERSATIONS, OUTBOUND, TIMELINE
@@ -100,7 +102,6 @@ def _on_added(self: Conversations, states: States, decision: Decision, event: Ev
     state = _state(states, event.number, told.conversation_id)
     _meet(state, told.contact)
     at = parse_rfc3339(told.sent_at)
-    state.newest_at, state.newest_id = max((state.newest_at, state.newest_id), (at, told.message_id))
     if told.direction == "inbound":
         _inbound(state, told, at)
     else:
@@ -109,7 +110,8 @@ def _on_added(self: Conversations, states: States, decision: Decision, event: Ev
 
 
 def _inbound(state: Conversation, told: Told, at: float) -> None:
-    state.last_inbound_at = max(state.last_inbound_at, at)
+    newest = max((state.last_inbound_at, state.last_inbound_id), (at, told.message_id))
+    state.last_inbound_at, state.last_inbound_id = newest
     if told.historical:
         return
     others = [known for known in state.inbound if known[1] != told.message_id]
@@ -124,26 +126,43 @@ def _receive(state: Conversation, inbound: list[tuple[float, str]]) -> None:
 
 def _outbound(state: Conversation, told: Told, at: float, pause_s: float) -> None:
     state.last_outbound_at = max(state.last_outbound_at, at)
-    if told.historical or told.possibly_automatic:
+    if told.possibly_automatic:
+        return
+    is_bot = told.origin == "api" and told.author != AGENT
+    _answer(state, [(at, told.message_id, is_bot)])
+    if told.historical:
         return
     if told.origin == "business_app":
         _claim(state, Claim(at=at, id=told.message_id, who=PERSON_APP, until=at + pause_s))
     elif told.origin == "api":
-        state.bot_seen = True
-        if told.author == "agent":
+        _send(state, [(at, told.message_id)])
+        if told.author == AGENT:
             _claim(state, Claim(at=at, id=told.message_id, who=AGENT, until=at + pause_s))
+
+
+def _send(state: Conversation, sends: list[tuple[float, str]]) -> None:
+    """Keep the first sends through the API: they make it a conversation that a bot takes part in."""
+    state.ours = sorted({*state.ours, *sends})[:OURS_MAX]
+
+
+def _answer(state: Conversation, answers: list[tuple[float, str, bool]]) -> None:
+    """Keep the newest answers: they make what came before them read, and a greeting is none."""
+    state.answers = sorted({*state.answers, *answers})[-ANSWERS_MAX:]
 
 
 def _on_completed(
     self: Conversations, states: States, decision: Decision, event: Event, told: Told, now: float
 ) -> None:
-    """Later evidence: a message was ours after all, or was live and not history. Where its media is says neither."""
+    """Later evidence: a message was ours after all, or live, or nobody's answer. Where its media is says nothing."""
     if told.media is not msgspec.UNSET:
         return
     state = _state(states, event.number, told.conversation_id)
     at = parse_rfc3339(told.sent_at)
     if told.direction == "outbound":
         state.claims = [claim for claim in state.claims if claim.id != told.message_id]
+        for field in ("answers", "ours"):
+            others = [known for known in getattr(state, field) if known[1] != told.message_id]
+            setattr(state, field, others)
         _outbound(state, told, at, self.pause_s)
     else:
         _inbound(state, told, at)
@@ -165,11 +184,11 @@ def _on_merged(
     _meet(kept, told.contact)
     for claim in retired.claims:
         _claim(kept, claim)
-    kept.bot_seen |= retired.bot_seen
+    _send(kept, retired.ours)
     _receive(kept, [*kept.inbound, *retired.inbound])
-    for field in ("last_inbound_at", "last_outbound_at"):
-        setattr(kept, field, max(getattr(kept, field), getattr(retired, field)))
-    kept.newest_at, kept.newest_id = max((kept.newest_at, kept.newest_id), (retired.newest_at, retired.newest_id))
+    _answer(kept, retired.answers)
+    kept.last_outbound_at = max(kept.last_outbound_at, retired.last_outbound_at)
+    kept.last_inbound_at, kept.last_inbound_id = max(_last_inbound(kept), _last_inbound(retired))
     kept.assigned_at, kept.assignee = max((kept.assigned_at, kept.assignee), (retired.assigned_at, retired.assignee))
     gone = Conversation(number=event.number, conversation_id=told.retired, merged_into=told.survivor)
     decision.states[conversation_key(told.retired)] = gone
@@ -227,17 +246,22 @@ def _meet(state: Conversation, contact: dict[str, str]) -> None:
 
 
 def _claim(state: Conversation, claim: Claim) -> None:
-    """Remember a claim among the newest ones; the same one twice is one."""
-    others = [known for known in state.claims if known.id != claim.id]
-    state.claims = sorted([*others, claim], key=lambda known: (known.at, known.id))[-CLAIMS_MAX:]
+    """Remember a claim; the same one twice is one."""
+    state.claims = claimed(state.claims, claim)
+
+
+def _last_inbound(state: Conversation) -> tuple[float, str]:
+    return state.last_inbound_at, state.last_inbound_id
 
 
 def _tell(decision: Decision, state: Conversation, now: float, event: Event | None) -> None:
     """Keep the state, set its timer, and publish it when it looks different from what was told."""
     claim = claim_now(state, now)
     state.wake_at = claim.until if claim is not None else None
+    by_people = [(at, message_id) for at, message_id, is_bot in state.answers if not is_bot]
+    state.newest_at, state.newest_id = max([_last_inbound(state), *by_people])
     state.line, state.place = state.number, -max(state.last_inbound_at, state.last_outbound_at)
-    view = _view(state, now)
+    view = _view(state, claim)
     told = orjson.dumps(view)
     if told != state.told:
         if claim is not None and b'"owner":"%b"' % claim.who.encode() not in state.told:
@@ -268,15 +292,15 @@ def _record(state: Conversation, data: bytes | None, now: float, event: Event | 
     )
 
 
-def _view(state: Conversation, now: float) -> dict[str, Any]:
+def _view(state: Conversation, claim: Claim | None) -> dict[str, Any]:
     """The data of `conversation.state`, without its version."""
-    claim = claim_now(state, now)
+    answered_at = state.answers[-1][0] if state.answers else 0
     view: dict[str, Any] = {
         "conversation_id": state.conversation_id,
         "number": state.number,
         "contact": {f: v for f in ("wa_id", "user_id", "username", "name") if (v := getattr(state, f))},
-        "owner": owner_now(state, now),
-        "unread": sum(1 for at, _ in state.inbound if at > state.last_outbound_at),
+        "owner": owner_by(state, claim),
+        "unread": sum(1 for at, _ in state.inbound if at > answered_at),
     }
     if claim is not None:
         view["automation_paused_until"] = rfc3339(claim.until)

@@ -9,6 +9,7 @@ is never given to another person. When two conversations turn out to be one, the
 import copy
 from hashlib import blake2b
 
+from echo_sync.automatic import Rhythm, united
 from schemas.items import Contact
 from schemas.phones import match_key
 from schemas.ports import State, States
@@ -31,6 +32,7 @@ class Person(State):
     waiting: list[str] = []
     since: float = 0
     renamed_at: float = 0
+    rhythm: Rhythm = Rhythm()
 
 
 class Resolution:
@@ -92,6 +94,8 @@ def resolve(states: States, key: bytes, number: str, contact: Contact, at: float
     """The person a contact leads to, met now if never before. `fallback` names a sender who shows no identity."""
     names = identities(contact) or [f"m:{fallback}"]
     known = {name: alias for name in names if (alias := states.get(alias_key(number, name))) is not None}
+    if (person := _well_known(states, names, known)) is not None and _adds_nothing(person, names, contact, at):
+        return Resolution(person)
     people = _people(states, number, known)
     home = _home(people, contact)
     if home is None:
@@ -100,6 +104,29 @@ def resolve(states: States, key: bytes, number: str, contact: Contact, at: float
     _join(states, result, [person for person in people.values() if _same(person, home, contact)])
     _attach(result, known, names, contact, at)
     return result
+
+
+def _well_known(states: States, names: list[str], known: dict[str, Alias]) -> Person | None:
+    """The person to whom all of these names lead already, as they do for nearly every message."""
+    home = known[names[0]].conversation if names[0] in known else ""
+    if not home or any(name not in known or known[name].conversation != home for name in names):
+        return None
+    person: Person | None = states.get(person_key(home))
+    return person if person is not None and not person.merged_into else None
+
+
+def _adds_nothing(person: Person, names: list[str], contact: Contact, at: float) -> bool:
+    """Whether a contact of this person says only what is known of them."""
+    return (
+        0 < person.since <= at
+        and _fits(person, contact)
+        and all(name in person.aliases for name in names)
+        and not (contact.user_id and not person.user_id)
+        and not (contact.wa_id and not person.wa_id)
+        and contact.parent_user_id in ("", person.parent_user_id)
+        and contact.username in ("", person.username)
+        and contact.name in ("", person.name)
+    )
 
 
 def _people(states: States, number: str, known: dict[str, Alias]) -> dict[str, Person]:
@@ -170,8 +197,10 @@ def _join(states: States, result: Resolution, others: list[Person]) -> None:
         for field in ("wa_id", "user_id", "parent_user_id", "username", "name"):
             setattr(kept, field, getattr(newer, field) or getattr(older, field))
         kept.renamed_at = newer.renamed_at
+        kept.rhythm = united(small.rhythm, large.rhythm)
         retired = copy.copy(large)
         retired.merged_into, retired.open, retired.waiting = kept.conversation_id, [], []
+        retired.rhythm = Rhythm()
         for identity in large.aliases:
             alias = states.get(alias_key(kept.number, identity))
             if alias is not None and alias.conversation == large.conversation_id:

@@ -9,32 +9,44 @@ import copy
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import msgspec
 import orjson
 
 from echo_sync.message import Fact, raw_bytes
 from schemas.instants import rfc3339, wire_instant
 from schemas.items import Item
-from schemas.states import Number, Standing
+from schemas.states import RESTRICTED_INITIATED, RESTRICTION, Number, Standing
 
 OURS = "coexist"
 """The field of words that are our own: an operator's, or of one shard to another."""
 
-LIFE, BAN, RESTRICTION, OPERATOR, TOKEN = "life", "ban", "restriction", "operator", "token"
-CONNECTED, ONBOARDING = "connected", "onboarding"
+LIFE, BAN, OPERATOR, TOKEN = "life", "ban", "operator", "token"
+CONNECTED, ONBOARDING, RECONNECTING = "connected", "onboarding", "reconnecting"
 GONE = frozenset({"offboarded", "removed", "deleted"})
+SILENT = GONE | {RECONNECTING}
+"""A number that is said to be back sends once Graph confirms it (Meta contract 5.10)."""
 PAUSING = (
-    (LIFE, GONE),
+    (LIFE, SILENT),
     (BAN, frozenset({"disabled"})),
     (RESTRICTION, frozenset({"restricted"})),
     (OPERATOR, frozenset({"operator"})),
 )
 """What holds up every send of a number, the gravest first. A refused token does not: the sender tries it by itself."""
 
+CONFIRM_EVERY_S = 60.0
 ONBOARDING_S = 24 * 3600.0
 """How long contacts and history may be asked for (Meta contract 5.3)."""
 
 _RANKS = {"offboarded": 0, "removed": 1, "disabled": 1, "restricted": 1, "operator": 1, "token": 1, "deleted": 9}
+_RANKS[RECONNECTING] = 4
 _RANK_OTHERS = 5
+
+
+class Confirm(msgspec.Struct, frozen=True):
+    """A call: ask Graph whether a number that was said to be back at `at` really is; if so, say CONFIRMED of `at`."""
+
+    number: str
+    at: float
 
 
 class Word(NamedTuple):
@@ -55,7 +67,8 @@ _PLAIN: dict[tuple[str, str], tuple[Word, ...]] = {
     (OURS, "REGISTERED"): (Word(LIFE, CONNECTED),),
     (OURS, "TOKEN_SET"): (Word(TOKEN, ""),),
     ("account_update", "ACCOUNT_OFFBOARDED"): (Word(LIFE, "offboarded"),),
-    ("account_update", "ACCOUNT_RECONNECTED"): (Word(LIFE, CONNECTED),),
+    (OURS, "CONFIRMED"): (Word(LIFE, CONNECTED),),
+    ("account_update", "ACCOUNT_RECONNECTED"): (Word(LIFE, RECONNECTING),),
     ("account_update", "ACCOUNT_DELETED"): (Word(LIFE, "deleted"),),
 }
 _FIELDS = frozenset({"account_update", OURS})
@@ -100,7 +113,7 @@ def _restricted(item: Item, value: dict[str, Any]) -> tuple[Word, ...]:
             ends[one.get("restriction_type")] = float(wire_instant(one.get("expiration")) or 0)
     kinds = {
         "RESTRICTED_CUSTOMER_INITIATED_MESSAGING": "restricted",
-        "RESTRICTED_BIZ_INITIATED_MESSAGING": "restricted_business_initiated",
+        "RESTRICTED_BIZ_INITIATED_MESSAGING": RESTRICTED_INITIATED,
     }
     return next(((Word(RESTRICTION, value, ends[kind]),) for kind, value in kinds.items() if kind in ends), ())
 
@@ -135,6 +148,8 @@ def settled(number: Number, now: float) -> Number:
     """The number with what follows from its standings now: whether it sends, and when to look again."""
     number.paused_because = next((v for respect, gone in PAUSING if (v := value_of(number, respect, now)) in gone), "")
     ends = [standing.until for standing in number.standings.values() if standing.until > now]
+    if life(number, now) == RECONNECTING:
+        ends.append(now + CONFIRM_EVERY_S)
     number.wake_at = min(ends, default=None)
     return number
 
@@ -146,14 +161,19 @@ def value_of(number: Number, respect: str, now: float) -> str:
 
 
 def life(number: Number, now: float) -> str:
-    """Connected, onboarding, offboarded, removed or deleted."""
+    """Connected, onboarding, offboarded, reconnecting, removed or deleted."""
     return value_of(number, LIFE, now) or CONNECTED
+
+
+def confirmation(number: Number, now: float) -> Confirm | None:
+    """What to ask Graph of a number, if anything."""
+    return Confirm(number.number, number.standings[LIFE].at) if life(number, now) == RECONNECTING else None
 
 
 def facts(before: Number, after: Number, item: Item | None, now: float, told_at: float) -> Iterator[Fact]:
     """What a change of a number is to the world: one fact. `told_at` is the now of the last look at `before`."""
     old, new = _view(before, told_at), _view(after, now)
-    if old == new:
+    if old == new or (old[0] in GONE and new == (RECONNECTING, *old[1:])):  # that it is back is told once confirmed
         return
     data: dict[str, Any] = {"number": after.number, "waba": after.waba, "sending": "active"}
     if because := after.paused_because or value_of(after, TOKEN, now):
@@ -163,7 +183,7 @@ def facts(before: Number, after: Number, item: Item | None, now: float, told_at:
         kind = "number.offboarded"
         if why := after.standings[LIFE].why:
             data["reason"] = why
-    elif old[0] in GONE and new[0] not in GONE:
+    elif old[0] in SILENT and new[0] not in SILENT:
         kind = "number.reconnected"
     if item is not None:
         at = item.at

@@ -41,6 +41,7 @@ ATTEMPTS_MAX: Mapping[str, int] = {
 """Misses that no number of attempts is likely to mend. All others are repeated for as long as the id lives."""
 LIVE, IMPORTED = "live", "imported"
 SLOTS = "slots"
+JOB_PREFIX = "j/"
 
 
 class Fetch(msgspec.Struct, frozen=True):
@@ -205,7 +206,7 @@ class Desk:
 
 def job_key(number: str, message_id: str) -> str:
     """Where the job of a message is kept."""
-    return f"j/{number}/{message_id}"
+    return f"{JOB_PREFIX}{number}/{message_id}"
 
 
 def _key(job: Job) -> str:

@@ -61,6 +61,8 @@ class Message(State):
     awaits: list[str] = []
     raw: bytes = b""
     media: bytes = b""
+    automatic: str = ""
+    priced: bool = False
 
 
 def origin(message: Message) -> str:
@@ -249,7 +251,7 @@ def added_data(message: Message) -> dict[str, Any]:
         "sent_at": rfc3339(sent_at(message)),
         "received_at": rfc3339(message.received_at),
         "historical": historical(message),
-        "possibly_automatic": False,
+        "possibly_automatic": bool(message.automatic),
         "visible_in_app": not message.sources & API or message.kind in APP_SHOWS,
     }
     if message.reply_to:
@@ -258,6 +260,8 @@ def added_data(message: Message) -> dict[str, Any]:
         data["command_id"] = message.command_id
     if message.author:
         data["author"] = message.author
+    if message.automatic:
+        data["automatic_because"] = message.automatic
     if message.raw:
         data["raw"] = _json(message.raw)
     return data
@@ -271,12 +275,19 @@ def _completed(before: Message, now: Message) -> dict[str, Any]:
         news["command_id"] = now.command_id
     if before.reply_to != now.reply_to:
         news["reply_to"] = now.reply_to
-    if not news and all(told(before) == told(now) for told in (origin, sent_at, historical)):
+    if not news and all(told(before) == told(now) for told in (origin, sent_at, historical, _automatic)):
         return {}
     about = {"direction": now.direction, "sent_at": rfc3339(sent_at(now)), "historical": historical(now)}
+    about["possibly_automatic"] = bool(now.automatic)
+    if now.automatic:
+        about["automatic_because"] = now.automatic
     if now.author:
         about["author"] = now.author
     return _about(now) | about | news
+
+
+def _automatic(message: Message) -> str:
+    return message.automatic
 
 
 def _media_data(message: Message) -> dict[str, Any]:

@@ -2,27 +2,33 @@
 
 Webhook items and our own attempts come in, in any order and repeated; each message comes out once on `timeline`, then
 what changed. States: `m/` a message, `i/` an alias, `c/` a person, `a/` an attempt of ours, `n/` a number, `w/` its
-account, `h/` its history import, `b/` an entry of its address book, `s/` an event that left no other state.
+account, `h/` its history import, `b/` an entry of its address book, `g/` a text that may be automatic, `r/` how far a
+person may be written to, `t/` a template, `e/` what a month cost, `s/` an event that left no other state.
 """
 
 import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from msgspec import UNSET
+
+from echo_sync import consent, costs, numbers, wabas
 from echo_sync import message as msg
-from echo_sync import numbers
 from echo_sync.account import Seen, contact_fact
 from echo_sync.authorship import close, judge, prove, take_back
+from echo_sync.automatic import SIGNS, Saying, Signs
 from echo_sync.contacts import SYNC_ACTIONS, Entry, entry_key, entry_of, is_newer, is_news
+from echo_sync.costs import Costs
 from echo_sync.echoes import ACCEPTED, AMBIGUOUS, ATTEMPT_KEEP_S, ATTEMPT_OPEN_S, CLOSED, OPEN, Attempt, attempt_key
 from echo_sync.identity import Person, alias_keys, find, person_key, succeed, survivor
 from echo_sync.imports import Import
 from echo_sync.message import API, ECHO, HISTORY, LIVE, Message
+from echo_sync.settling import finish, settle
 from echo_sync.turn import Rules, Turn, message_key
 from echo_sync.wabas import Waba
-from schemas.items import Item, decode
+from schemas.items import Item, code_of, decode
 from schemas.ports import Decision, Event, State, States, Timer
-from schemas.states import MESSAGES, Alias, Number, number_key
+from schemas.states import MESSAGES, Alias, Number, Reach, Template, number_key, reach_key
 from schemas.tokens import read_token
 from schemas.topics import CONTACTS, INBOUND, TIMELINE
 from schemas.topics import HISTORY as HISTORY_TOPIC
@@ -37,6 +43,10 @@ KINDS: dict[str, type[State]] = {
     "w": Waba,
     "h": Import,
     "b": Entry,
+    "g": Saying,
+    "r": Reach,
+    "t": Template,
+    "e": Costs,
 }
 
 
@@ -46,8 +56,18 @@ class Messages:
     name = MESSAGES
     inputs = (INBOUND, HISTORY_TOPIC)
 
-    def __init__(self, key: bytes, *, timeline_raw: bool = False, registration: str = "auto") -> None:
-        self.rules = Rules(key, timeline_raw, registration)
+    def __init__(
+        self,
+        key: bytes,
+        *,
+        timeline_raw: bool = False,
+        registration: str = "auto",
+        signs: Signs = SIGNS,
+        opt_out_words: Iterable[str] = (),
+        opt_in_words: Iterable[str] = (),
+    ) -> None:
+        heard = (frozenset(map(consent.words, said)) for said in (opt_out_words, opt_in_words))
+        self.rules = Rules(key, timeline_raw, registration, signs, *heard)
 
     def parse(self, event: Event, topic: str = "") -> Item | None:
         """See `Processor.parse`."""
@@ -67,6 +87,8 @@ class Messages:
         """See `Processor.follow`."""
         if isinstance(state, Alias | Attempt | Message) and state.conversation:
             yield person_key(state.conversation)
+            if isinstance(state, Alias):
+                yield reach_key(state.conversation)
 
     def state_type(self, key: str) -> type[State]:
         """See `Processor.state_type`."""
@@ -75,21 +97,21 @@ class Messages:
     def decide(self, states: States, event: Event | Timer, item: Item | None, now: float) -> Decision:
         """See `Processor.decide`."""
         if isinstance(event, Timer):
-            return _fire(Turn(self.rules, states, None, now), event.key)
+            return finish(_fire(Turn(self.rules, states, None, now), event.key))
         handler = HANDLERS.get(event.type)
         if handler is None or item is None:
             return Decision()
         turn = Turn(self.rules, states, event, now)
         numbers.meet(turn, item)
         handler(turn, item)
-        return turn.decision
+        return finish(turn)
 
 
 # --- messages, echoes, history
 
 
 def _on_message(turn: Turn, item: Item) -> None:
-    _hear(turn, item, LIVE)
+    consent.on_heard(turn, item, _hear(turn, item, LIVE))
 
 
 def _on_history(turn: Turn, item: Item) -> None:
@@ -99,7 +121,7 @@ def _on_history(turn: Turn, item: Item) -> None:
         numbers.on_chunk(turn, item)
 
 
-def _hear(turn: Turn, item: Item, source: int) -> None:
+def _hear(turn: Turn, item: Item, source: int) -> Person:
     before = turn.message(item.number, item.message_id)
     person = turn.person(item, item.message_id)
     now = msg.heard(before, item, source, person.conversation_id)
@@ -111,10 +133,12 @@ def _hear(turn: Turn, item: Item, source: int) -> None:
         turn.note("duplicate:redelivery")
     elif before.added:
         turn.note("duplicate:history_copy")
-    turn.settle(before, now)
+    settle(turn, before, now)
+    return person
 
 
 def _on_echo(turn: Turn, item: Item) -> None:
+    numbers.on_the_phone(turn, item)
     before = turn.message(item.number, item.message_id)
     person = turn.person(item, item.message_id)
     now = msg.heard(before, item, ECHO, person.conversation_id)
@@ -127,7 +151,7 @@ def _on_echo(turn: Turn, item: Item) -> None:
         turn.note("duplicate:own_echo")
     if now.sources & API or (before.added and before.sources & ECHO):
         now.added = True
-        turn.settle(before, now)
+        settle(turn, before, now)
     else:
         waited = before.wake_at is not None and before.wake_at <= turn.now
         judge(turn, before, now, person, waited=waited or before.added)
@@ -141,7 +165,7 @@ def _on_edit(turn: Turn, item: Item) -> None:
     now = msg.edited(before, item)
     if now is before:
         turn.note("duplicate:redelivery")
-    turn.settle(before, now)
+    settle(turn, before, now)
 
 
 def _on_revoke(turn: Turn, item: Item) -> None:
@@ -149,7 +173,7 @@ def _on_revoke(turn: Turn, item: Item) -> None:
     now = msg.revoked(before, item)
     if now is before:
         turn.note("duplicate:redelivery")
-    turn.settle(before, now)
+    settle(turn, before, now)
 
 
 def _on_status(turn: Turn, item: Item) -> None:
@@ -164,14 +188,19 @@ def _on_status(turn: Turn, item: Item) -> None:
         return
     if not now.conversation and (person := find(turn, item.number, item.contact)) is not None:
         now.conversation = person.conversation_id
-    turn.settle(before, now)
+    if item.pricing is not UNSET and not now.priced:
+        now.priced = True
+        costs.on_price(turn, now, item)
+    settle(turn, before, now)
     data = msg.status_data(now, item)
     turn.emit(TIMELINE, "status.changed", item.number, item.message_id, f"status:{msg.status_key(item)}", data)
+    if item.status == "failed":
+        consent.on_refusal(turn, item, code_of(item.errors), now.conversation)
 
 
 def _on_media(turn: Turn, item: Item) -> None:
     before = turn.message(item.number, item.message_id)
-    turn.settle(before, msg.with_media(before, item))
+    settle(turn, before, msg.with_media(before, item))
 
 
 # --- our own sends
@@ -204,6 +233,7 @@ def _on_answered(turn: Turn, item: Item) -> None:
     if attempt is None:
         return
     numbers.on_answer(turn, item)
+    consent.on_refusal(turn, item, item.code, attempt.conversation)
     if item.outcome == "accepted" and item.message_id:
         if item.contact.wa_id or item.contact.user_id:
             turn.person(item, item.token)
@@ -238,6 +268,7 @@ def _on_contact(turn: Turn, item: Item) -> None:
 
 def _on_entry(turn: Turn, item: Item) -> None:
     """The newest change of an entry counts; it is told when it changes something (Meta contract 5.7)."""
+    numbers.on_the_phone(turn, item)
     known = find(turn, item.number, item.contact)
     said = copy.copy(item)
     if known is not None and known.name:  # what people call themselves stays what they are called
@@ -276,21 +307,23 @@ def _ignore(turn: Turn, item: Item) -> None:
 # --- timers
 
 
-def _fire(turn: Turn, key: str) -> Decision:
+def _fire(turn: Turn, key: str) -> Turn:
     state = turn.get(key)
     if state is None or state.wake_at is None or state.wake_at > turn.now:
-        return turn.decision
+        return turn
     if isinstance(state, Message):
         _stop_waiting(turn, state)
     elif isinstance(state, Attempt):
         _age(turn, state)
-    elif isinstance(state, Seen):
+    elif isinstance(state, Seen | Saying):
         turn.put(key, None)
     elif isinstance(state, Import):
         numbers.stall(turn, state)
     elif isinstance(state, Number):
         numbers.wake(turn, state)
-    return turn.decision
+    elif isinstance(state, Waba):
+        wabas.hand_over(turn, state)
+    return turn
 
 
 def _stop_waiting(turn: Turn, before: Message) -> None:
@@ -298,7 +331,7 @@ def _stop_waiting(turn: Turn, before: Message) -> None:
     person = survivor(turn, before.number, before.conversation)
     if person is None:
         now.added = True
-        turn.settle(before, now)
+        settle(turn, before, now)
         return
     left = copy.copy(person)
     left.waiting = [message_id for message_id in person.waiting if message_id != before.message_id]

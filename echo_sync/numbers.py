@@ -3,7 +3,7 @@
 import copy
 import math
 
-from echo_sync import imports, lifecycle, limits
+from echo_sync import consent, imports, lifecycle, limits, templates
 from echo_sync.account import account_facts, preference_data
 from echo_sync.imports import Import, import_key
 from echo_sync.lifecycle import CONNECTED, LIFE, ONBOARDING, OURS, TOKEN, Word
@@ -16,6 +16,7 @@ from schemas.topics import ACCOUNT
 
 NOBODY = frozenset({"", "unknown"})
 REGISTERED = "REGISTERED"
+PHONE_SEEN_EVERY_S = 86_400.0
 
 
 def meet(turn: Turn, item: Item) -> None:
@@ -48,6 +49,15 @@ def _complete(turn: Turn, known: Number, item: Item) -> None:
         introduce(turn, found, item)
 
 
+def on_the_phone(turn: Turn, item: Item) -> None:
+    """Somebody used the Business App: a phone that is not opened for two weeks is disconnected (Meta contract 5.8)."""
+    known: Number | None = turn.get(number_key(item.number))
+    if known is not None and item.at >= known.phone_at + PHONE_SEEN_EVERY_S:
+        seen = copy.copy(known)
+        seen.phone_at = item.at
+        turn.put(number_key(item.number), seen)
+
+
 def on_account(turn: Turn, item: Item) -> None:
     """A word on a number or its account, from Meta, from an operator, or handed on by the account's shard."""
     assert turn.event is not None  # noqa: S101 - handlers of events have one
@@ -63,7 +73,13 @@ def on_account(turn: Turn, item: Item) -> None:
         _on_declined(turn, item)
     elif said := lifecycle.words(item):
         hear(turn, item, said)
-    elif turn.is_first():
+    elif not templates.on_number(turn, item) and not (consent.on_words(turn, item) and item.field == OURS):
+        _tell(turn, item)
+
+
+def _tell(turn: Turn, item: Item) -> None:
+    """What changes no state of ours is told as it came, once."""
+    if turn.is_first():
         facts = list(account_facts(item))
         for kind, _, data in facts:
             if kind == "preference.changed":
@@ -84,6 +100,9 @@ def hear(turn: Turn, item: Item, said: tuple[Word, ...]) -> None:
         return
     turn.put(number_key(item.number), after)
     turn.tell_account(item.number, lifecycle.facts(before, after, item, turn.now, turn.now))
+    asked = lifecycle.confirmation(after, turn.now)
+    if asked is not None and asked != lifecycle.confirmation(before, turn.now):
+        turn.decision.calls.append(asked)
 
 
 def on_answer(turn: Turn, item: Item) -> None:
@@ -103,12 +122,14 @@ def on_answer(turn: Turn, item: Item) -> None:
 
 
 def wake(turn: Turn, number: Number) -> None:
-    """A restriction or the time of onboarding is over."""
+    """A restriction or the time of onboarding is over, or it is time to ask Graph once more."""
     assert number.wake_at is not None  # noqa: S101 - it was due
     after = lifecycle.settled(copy.copy(number), turn.now)
     turn.put(number_key(number.number), after)
     just_before = math.nextafter(number.wake_at, 0)
     turn.tell_account(number.number, lifecycle.facts(number, after, None, turn.now, just_before))
+    if (asked := lifecycle.confirmation(after, turn.now)) is not None:
+        turn.decision.calls.append(asked)
 
 
 # --- history imports

@@ -1,5 +1,6 @@
 """One event's decision in the making: states to look at and to change, facts to publish, people to meet."""
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import orjson
 
 from echo_sync import message as msg
+from echo_sync import reach
 from echo_sync.account import SEEN_KEEP_S, Seen, seen_key
+from echo_sync.automatic import SIGNS, Rhythm, Signs, reviewed
 from echo_sync.contacts import merged
-from echo_sync.identity import Person, Resolution, resolve
+from echo_sync.identity import Person, Resolution, person_key, resolve
 from echo_sync.message import Message
 from schemas.items import Item
 from schemas.ports import Decision, Event, State, States
@@ -18,11 +21,17 @@ from schemas.topics import ACCOUNT, CONTACTS, TIMELINE
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an installation decides by: its own key, whether facts carry the raw item, who may be a number."""
+    """What an installation decides by: its own key, raw items in facts, who may be a number, what looks automatic.
+
+    `opt_out_words`, `opt_in_words`: what a customer may write to be left alone, or to be told; see `consent.words`.
+    """
 
     key: bytes
     timeline_raw: bool = False
     registration: str = "auto"
+    signs: Signs = SIGNS
+    opt_out_words: frozenset[str] = frozenset()
+    opt_in_words: frozenset[str] = frozenset()
 
 
 def message_key(number: str, message_id: str) -> str:
@@ -38,7 +47,10 @@ class Turn:
         self.states = states
         self.event = event
         self.now = now
+        self.number = event.number if event is not None else ""
         self.decision = Decision()
+        self.reviewed: list[tuple[str, Rhythm, Rhythm]] = []
+        self.doubted: set[str] = set()
 
     def get(self, key: str) -> Any:
         """A state, with this turn's own changes. The turn is itself a `States` for the functions it calls."""
@@ -90,14 +102,24 @@ class Turn:
 
     def met(self, number: str, found: Resolution) -> Person:
         """Keep what was found out about a person, and tell which conversations turned out to be one."""
+        if found.merged:
+            self._review(found)
         self.decision.states.update(found.changed)
         for kept, retired in found.merged:
             self.decision.states.update(merged(self, number, kept, retired))
+            self.decision.states.update(reach.merged(self, number, kept, retired))
             data = {"survivor": kept, "retired": retired, "number": number}
             data["contact"] = msg.contact_data(_contact_of(found.person))  # type: ignore[assignment]
             for topic in (TIMELINE, CONTACTS):
                 self.emit(topic, "identity.merged", number, kept, f"merged:{retired}", data)
         return found.person
+
+    def _review(self, found: Resolution) -> None:
+        """Judge the app's messages again: what a customer wrote may have been known under another identity."""
+        person = copy.copy(found.person)
+        person.rhythm = reviewed(person.rhythm, self.rules.signs)
+        self.reviewed.append((person.conversation_id, found.person.rhythm, person.rhythm))
+        found.person = found.changed[person_key(person.conversation_id)] = person
 
     # --- messages
 
@@ -106,12 +128,8 @@ class Turn:
         known = self.get(message_key(number, message_id))
         return known if known is not None else Message(number=number, message_id=message_id)
 
-    def settle(self, before: Message, now: Message) -> None:
-        """Keep a message and publish what changed."""
-        if now == before:
-            return
-        if now.added:
-            now.line, now.place, now.wake_at = now.conversation, msg.place(now), None
+    def keep(self, before: Message, now: Message) -> None:
+        """Keep a message and publish what changed. Deciders settle it instead, see `echo_sync.settling`."""
         self.put(message_key(now.number, now.message_id), now)
         for kind, suffix, data in msg.facts(before, now):
             self.emit(TIMELINE, kind, now.number, now.message_id, suffix, data)

@@ -2,12 +2,14 @@
 
 Numbers lie on shards of their own. So the shard of a number tells the account's shard once that there is this number,
 and the account's shard re-emits what concerns its numbers to `inbound`, one event per number, under an id that
-follows from the event and the number. It keeps the newest of those events, for numbers that it learns of later.
+follows from the event and the number. It keeps the newest of those events, and all templates, for numbers that it
+learns of later.
 """
 
 import copy
 from hashlib import blake2b
 
+from echo_sync import templates
 from echo_sync.account import account_facts
 from echo_sync.imports import is_declined
 from echo_sync.lifecycle import OURS, words
@@ -32,14 +34,20 @@ NUMBER_FIELDS = frozenset(
 )
 """Fields that are about the one number whose phone stands in them, or about all (Meta contract 9.3)."""
 NUMBERS_MAX = 10_000
+TEMPLATES_MAX = 10_000
+"""Meta allows an account 6,000 (Meta contract 8.3, 2388019)."""
 
 
 class Waba(State):
-    """An account: its numbers with their phones, and by respect or field, and phone, the newest event about them."""
+    """An account: its numbers with their phones, and by respect or field, and phone, the newest event about them.
+
+    `unmet`: numbers that still have to be told of the templates; they are once what was decided before is committed.
+    """
 
     waba: str = ""
     numbers: dict[str, str] = {}
     kept: dict[str, tuple[float, str, bytes]] = {}
+    unmet: list[str] = []
 
 
 def waba_key(waba: str) -> str:
@@ -74,6 +82,9 @@ def on_waba(turn: Turn, item: Item) -> None:
         return
     if not turn.is_first():
         return
+    if templates.is_of_template(item):
+        _on_templates(turn, item)
+        return
     if not _concerns_numbers(item):
         turn.tell_account(item.waba, account_facts(item))
         return
@@ -85,6 +96,30 @@ def on_waba(turn: Turn, item: Item) -> None:
         _pass_on(turn, number, item, turn.event.id)
     if not meant:
         turn.tell_account(item.waba, account_facts(item))
+
+
+def _on_templates(turn: Turn, item: Item) -> None:
+    """Keep what is said of templates, hand it to the account's numbers, and tell it once if it is Meta's word."""
+    assert turn.event is not None  # noqa: S101 - handlers of events have one
+    for said in templates.told(item):
+        templates.keep(turn, item.waba, said)
+    for number in sorted(_known(turn, item.waba).numbers):
+        _pass_on(turn, number, item, turn.event.id)
+    if item.field != OURS:
+        turn.tell_account(item.waba, account_facts(item))
+
+
+def hand_over(turn: Turn, known: Waba) -> None:
+    """Tell the numbers that were learnt of last what is known of the account's templates."""
+    found = copy.copy(known)
+    found.unmet, found.wake_at = [], None
+    turn.put(waba_key(known.waba), found)
+    kept = [state for _, state in turn.heads(templates.templates_line(known.waba), 0.0, TEMPLATES_MAX)]
+    for raw in templates.pieces(kept):
+        mark = blake2b(bytes(raw), digest_size=8).hexdigest()
+        for number in known.unmet:
+            said = Item(number=number, waba=known.waba, field=OURS, event=templates.TEMPLATES, at=turn.now, raw=raw)
+            _hand(turn, f"templates:{mark}>{number}", number, said)
 
 
 def _known(turn: Turn, waba: str) -> Waba:
@@ -99,6 +134,8 @@ def _learn(turn: Turn, item: Item) -> None:
         return
     found = copy.copy(known)
     found.numbers = {**known.numbers, item.number: item.business_phone}
+    if phone is None:
+        found.unmet, found.wake_at = [*known.unmet, item.number], turn.now
     turn.put(waba_key(item.waba), found)
     for _, event_id, body in known.kept.values():
         old = items.read(body)

@@ -3,8 +3,9 @@
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from ingest.bodies import Receive
 from ingest.problem import PROBLEM_JSON, PROBLEMS, problem
-from ingest.webhook import PATH, Receive, Scope, Send, Webhook
+from ingest.webhook import PATH, Scope, Send, Webhook
 
 
 class PublicApp:
@@ -18,7 +19,7 @@ class PublicApp:
         """Answer one request, or one event of another protocol."""
         if scope["type"] == "http" and scope["path"] == PATH:
             await self._webhook(scope, receive, send)
-        else:
+        elif scope["type"] != "http" or not await self._webhook.elsewhere(scope, send):
             await self.rest(scope, receive, send)
 
 

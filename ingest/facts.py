@@ -32,6 +32,10 @@ SLOW_LANE = frozenset({"history", "smb_app_state_sync"})
 """Fields whose items, known or not, must never delay a live one."""
 
 
+AHEAD_S_MAX = 3600.0
+"""A time further ahead is wrong, and would be the newest word on everything until it comes."""
+
+
 class Webhook:
     """The facts of one body, in order. `received_at` is in seconds since 1970."""
 
@@ -91,10 +95,12 @@ class Facts:
         self.webhook.file(topic, kind, fact_id, item)
 
     def instant(self, written: Instant) -> float:
-        """The time of an item, or of its receipt where it has none."""
+        """The time of an item, or of its receipt where it has none, or one that has not come yet."""
         if isinstance(written, str) and len(written) == 10 and written.isdecimal():
-            return int(written) or self.received_at  # the form that nearly all have
-        return wire_instant(written) or self.received_at
+            found: int | None = int(written)  # the form that nearly all have
+        else:
+            found = wire_instant(written)
+        return found if found and found <= self.received_at + AHEAD_S_MAX else self.received_at
 
     def unknown(self, fragment: Raw, reason: str) -> None:
         """File something that nobody understands, as it came."""

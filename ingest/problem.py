@@ -27,6 +27,11 @@ PROBLEMS = {
     408: problem(408, "The body did not come in time", "Send the whole body within 5 seconds."),
     413: problem(413, "The body is over 4 MiB", "Send less per webhook; Meta sends 3 MB at most."),
     415: problem(415, "This is not plain JSON", "Send Content-Type: application/json without Content-Encoding."),
+    429: problem(
+        429,
+        "Too many requests from this address were refused",
+        "Wait as long as Retry-After says. Signed webhooks are taken all the while.",
+    ),
     431: problem(431, "The request head is over 64 KiB", "Send fewer or shorter headers."),
     503: problem(503, "The webhook could not be made durable", "Send it again in a second."),
 }

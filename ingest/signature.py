@@ -12,6 +12,11 @@ def sign(body: bytes, secret: bytes) -> str:
     return "sha256=" + hmac.digest(secret, body, "sha256").hex()
 
 
+def is_signed(header_values: Sequence[bytes]) -> bool:
+    """Whether a request claims to be signed, in the one form that there is; by whom only its body can tell."""
+    return len(header_values) == 1 and _FORM.fullmatch(header_values[0]) is not None
+
+
 def verify(header_values: Sequence[bytes], body: bytes, secrets: Sequence[bytes]) -> int | None:
     """The index of the secret that signed `body`, or None.
 
@@ -19,11 +24,9 @@ def verify(header_values: Sequence[bytes], body: bytes, secrets: Sequence[bytes]
     secret is compared, in constant time and on bytes, whichever matches: so neither the time taken nor an exception
     tells which secret is current. A header that a client can choose never raises.
     """
-    if len(header_values) != 1:
+    if not is_signed(header_values):
         return None
     given = header_values[0]
-    if _FORM.fullmatch(given) is None:
-        return None
     matched = None
     for index, secret in enumerate(secrets):
         if hmac.compare_digest(sign(body, secret).encode(), given) and matched is None:

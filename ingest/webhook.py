@@ -4,23 +4,27 @@ A plain ASGI callable, because on this path a framework costs more than the cryp
 counted as an item before the signature is right, and nothing unsigned reaches the log.
 """
 
+import asyncio
 import hmac
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
+from ingest.bodies import BODY_BYTES_MAX, Bodies, Gone, Message, Receive, TooLarge
 from ingest.deadlines import Deadlines
 from ingest.normalize import normalize
 from ingest.problem import PROBLEM_JSON, PROBLEMS
-from ingest.signature import verify
+from ingest.refusals import Clients, Refusals
+from ingest.signature import is_signed, verify
 from schemas.ports import Event, LogUnavailable
 
 PATH = "/webhooks/meta"
 
-BODY_BYTES_MAX = 4 * 1024 * 1024
-"""Meta sends 3 MB at most (Meta contract 1.5)."""
+LONG_BYTES = 128 * 1024
+"""From here on a body takes some milliseconds to read: a chunk of history, and nothing that people send."""
 
 BODY_DEADLINE_S = 5.0
 """From the end of the head to the end of the body. Meta's own bodies come in one piece."""
@@ -29,10 +33,11 @@ APPEND_DEADLINE_S = 3.0
 """Meta retries what is not answered, but an answer that comes too late is a repeat all the same (Meta contract 1.3)."""
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Append = Callable[[Sequence[tuple[str, Event]]], Awaitable[None]]
+
+SIGNED = "coexist.signed"
+"""Set in the scope of a request whose signature was right: its connection is not a stranger's."""
 
 _CHALLENGE = re.compile(rb"[0-9A-Za-z_-]{1,200}")
 _CLOSE = (b"connection", b"close")
@@ -46,7 +51,10 @@ class Observer(Protocol):
         """A request got its answer: status, time from head to answer, and the items appended (0 when refused)."""
 
     def refused(self, reason: str) -> None:
-        """A request was turned away: too_large, too_slow, media_type, signature, handshake, method, disconnected."""
+        """A request was turned away.
+
+        `reason`: too_large, too_slow, media_type, signature, handshake, method, disconnected, too_many.
+        """
 
     def secret(self, index: int) -> None:
         """This one of the app secrets signed a webhook: after a rotation the old one falls silent."""
@@ -56,10 +64,11 @@ class Observer(Protocol):
 
 
 class _Refused(Exception):
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, wait_s: float = 0) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.wait_s = wait_s
 
 
 class Webhook:
@@ -67,7 +76,8 @@ class Webhook:
 
     `append` makes events durable before it returns, or raises LogUnavailable. `secrets` are all app secrets that are
     valid now; the sequence is read anew for each request, so its owner may rotate them. `clock` gives seconds since
-    1970. Raises ValueError without a secret: an unsigned webhook is never taken.
+    1970. `clients` is what is remembered of those that were refused. Raises ValueError without a secret: an unsigned
+    webhook is never taken.
     """
 
     def __init__(
@@ -77,6 +87,7 @@ class Webhook:
         verify_token: bytes,
         clock: Callable[[], float],
         observer: Observer,
+        clients: Clients | None = None,
     ) -> None:
         if not secrets or not all(secrets):
             raise ValueError("an app secret is needed to check signatures; set COEXIST_META_APP_SECRETS")
@@ -85,7 +96,10 @@ class Webhook:
         self._verify_token = verify_token
         self._clock = clock
         self._observer = observer
+        self._clients = clients or Clients()
         self._deadlines = Deadlines()
+        self._long = asyncio.Lock()
+        self._bodies = Bodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -93,50 +107,95 @@ class Webhook:
         items = 0
         try:
             if scope["method"] == "POST":
-                items = await self._take(scope["headers"], receive)
+                items = await self._take(scope, receive, started)
                 status = 200
                 await send(_OK_START)
                 await send(_OK_BODY)
             elif scope["method"] == "GET":
                 status = 200
-                await _answer(send, 200, self._handshake(scope["query_string"]), b"text/plain")
+                await _answer(send, 200, self._handshake(scope, started), b"text/plain")
             else:
+                self._hold_up(self._clients.unsigned, scope, started)
                 raise _Refused(405, "method")  # noqa: TRY301 - refusals of every kind are answered in one place
         except _Refused as refusal:
-            self._observer.refused(refusal.reason)
             status = refusal.status
-            if refusal.reason == "disconnected":
+            if not await self._turn_away(refusal, scope, send, started):
                 return
-            await _refuse(send, status)
         self._observer.answered(status, time.monotonic() - started, items)
 
-    async def _take(self, headers: list[tuple[bytes, bytes]], receive: Receive) -> int:
+    async def elsewhere(self, scope: Scope, send: Send) -> bool:
+        """Count a request to another path, where nothing is; whether it was too many and has been answered."""
+        now = time.monotonic()
+        try:
+            self._hold_up(self._clients.unsigned, scope, now)
+        except _Refused as refusal:
+            return await self._turn_away(refusal, scope, send, now)
+        self._clients.unsigned.add(self._clients.address(scope), now)
+        return False
+
+    def _hold_up(self, refusals: Refusals, scope: Scope, now: float) -> None:
+        """Raise _Refused, before anything is read or compared, where this client was refused too often."""
+        wait_s = refusals.wait_s(self._clients.address(scope), now)
+        if wait_s:
+            raise _Refused(429, "too_many", wait_s)
+
+    async def _turn_away(self, refusal: _Refused, scope: Scope, send: Send, now: float) -> bool:
+        """Count a refusal and answer it; False when nobody is there any more. What is not durable is our own fault."""
+        self._observer.refused(refusal.reason)
+        if refusal.reason == "disconnected":
+            return False
+        if refusal.reason not in ("too_many", "unconfirmed"):
+            refusals = self._clients.handshakes if refusal.reason == "handshake" else self._clients.unsigned
+            refusals.add(self._clients.address(scope), now)
+        await _refuse(send, refusal)
+        return True
+
+    async def _take(self, scope: Scope, receive: Receive, now: float) -> int:
         """Read, check, normalise and append one webhook; the number of its items. Raises _Refused."""
-        signatures, is_json = _judge(headers)
+        signatures, is_json = _judge(scope["headers"])
+        if not is_json or not is_signed(signatures):
+            self._hold_up(self._clients.unsigned, scope, now)
         waited_for = (408, "too_slow")
         try:
             with self._deadlines.within(BODY_DEADLINE_S) as deadline:
-                body = await _body(receive)
+                body = await self._bodies.read(receive, deadline)
                 if not is_json:
                     raise _Refused(415, "media_type")
                 index = verify(signatures, body, self._secrets)
                 if index is None:
                     raise _Refused(401, "signature")
+                scope[SIGNED] = True
                 self._observer.secret(index)
-                events = normalize(body, self._clock())
+                events = await self._read(body)
                 waited_for = (503, "unconfirmed")
                 deadline.extend(APPEND_DEADLINE_S)
                 if events:
                     await self._append(events)
+        except TooLarge:
+            raise _Refused(413, "too_large") from None
+        except Gone:
+            raise _Refused(499, "disconnected") from None
         except (LogUnavailable, TimeoutError):
             if waited_for[0] == 503:
                 self._observer.unconfirmed()
             raise _Refused(*waited_for) from None
         return len(events)
 
-    def _handshake(self, query: bytes) -> bytes:
-        """The challenge of Meta's verification request (Meta contract 1.1). Raises _Refused."""
+    async def _read(self, body: bytes) -> list[tuple[str, Event]]:
+        """What is in a signed body. A long one is read beside the event loop: others must not wait for it."""
+        if len(body) < LONG_BYTES:
+            return normalize(body, self._clock())
+        async with self._long:
+            return await asyncio.to_thread(normalize, body, self._clock())
+
+    def _handshake(self, scope: Scope, now: float) -> bytes:
+        """The challenge of Meta's verification request (Meta contract 1.1). Raises _Refused.
+
+        Over the allowance no token is looked at, not even the right one: else a guesser would still learn it.
+        """
+        self._hold_up(self._clients.handshakes, scope, now)
         try:
+            query: bytes = scope["query_string"]
             asked = parse_qs(query, keep_blank_values=True, max_num_fields=20)
         except ValueError:
             raise _Refused(403, "handshake") from None
@@ -169,25 +228,6 @@ def _is_json(media_type: bytes) -> bool:
     return media_type == _JSON or media_type.partition(b";")[0].strip().lower() == _JSON
 
 
-async def _body(receive: Receive) -> bytes:
-    """The whole body, read no further than its limit."""
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message["type"] == "http.request" and not message.get("more_body", False) and len(body) <= BODY_BYTES_MAX:
-        return body
-    pieces, size = [], 0
-    while True:
-        if message["type"] == "http.disconnect":
-            raise _Refused(499, "disconnected")
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
-        if size > BODY_BYTES_MAX:
-            raise _Refused(413, "too_large")
-        if not message.get("more_body", False):
-            return b"".join(pieces)
-        message = await receive()
-
-
 _OK_START: Message = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]}
 _OK_BODY: Message = {"type": "http.response.body"}
 
@@ -204,10 +244,15 @@ _MORE_HEADERS = {
     405: ((b"allow", b"GET, POST"),),
     408: (_CLOSE,),
     413: (_CLOSE,),
+    429: (_CLOSE,),
     503: ((b"retry-after", b"1"),),
 }
 
 
-async def _refuse(send: Send, status: int) -> None:
-    """Answer without what was refused. After 408 and 413 a body is still on its way, so the connection ends."""
-    await _answer(send, status, PROBLEMS[status], PROBLEM_JSON, _MORE_HEADERS.get(status, ()))
+async def _refuse(send: Send, refusal: _Refused) -> None:
+    """Answer without what was refused. After 408, 413 and 429 a body may be on its way, so the connection ends."""
+    status = refusal.status
+    more = _MORE_HEADERS.get(status, ())
+    if refusal.wait_s:
+        more = (*more, (b"retry-after", str(math.ceil(refusal.wait_s)).encode()))
+    await _answer(send, status, PROBLEMS[status], PROBLEM_JSON, more)

@@ -59,15 +59,22 @@ class TemplateChanged(AccountChanged):
     name: str | None = None
     language: str | None = None
     category: str | None = None
+    quality: str | None = None
     reason: str | None = None
 
 
 class PreferenceChanged(AccountChanged):
-    """A customer stopped or resumed marketing messages; `event` is stop, resume or signup (Meta contract 9.4)."""
+    """What a person wants of us changed; `event` is stop, resume, signup (Meta contract 9.4) or our opt_in.
+
+    `field` is `coexist` where it was not the person's setting in WhatsApp: then `because` says what it was, and
+    `category` is all, marketing, blocked (by the business) or capped (by Meta's limit on marketing).
+    """
 
     conversation_id: ConversationId | None = None
     contact: Contact | None = None
     category: str | None = None
+    because: Annotated[str, Known(("operator", "words", "wrote", "meta_refusal"), ours=True)] | None = None
+    until: Instant | None = None
 
 
 class Gap(Data):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from schemas.fields import Id, wrong
+from schemas.fields import Id, Rule, wrong
 from schemas.interactive import Interactive
 from schemas.parts import OPTIONAL, ByType, CaptionedMedia, Document, Items, Location, Media, Part
 from schemas.template import Template
@@ -207,6 +207,29 @@ class TemplateMessage(Common):
     template: Template
 
 
+class TypingIndicator(Part):
+    """Shows for 25 seconds that somebody types, or until a message is sent."""
+
+    type: Literal["text"]
+
+
+def _no_type(_value: Any) -> Any:
+    raise wrong("has no place beside status")
+
+
+class ReadReceipt(Part):
+    """No message: it marks one of the customer's, and all before it, as read (Meta contract 6.4).
+
+    On a coexistence number that clears the unread badge of the people with the phone, so it only goes on request.
+    """
+
+    messaging_product: Literal["whatsapp"] = OPTIONAL
+    status: Literal["read"]
+    message_id: Id
+    typing_indicator: TypingIndicator = OPTIONAL
+    type: Annotated[Any, Rule(_no_type, {"not": {}})] = OPTIONAL
+
+
 MESSAGES: dict[str, type[Part]] = {
     "text": TextMessage,
     "image": ImageMessage,
@@ -231,9 +254,9 @@ def _without_envelope(value: Any) -> Any:
 
 Message = Annotated[
     dict[str, Any],
-    ByType(MESSAGES, default="text"),
+    ByType(MESSAGES, default="text", untyped={"status": ReadReceipt}),
     BeforeValidator(_without_envelope),
-    Field(description="Meta's message object without its envelope (Meta contract 6.3)."),
+    Field(description="Meta's message object without its envelope, or a read receipt (Meta contract 6.3, 6.4)."),
 ]
 Fallback = Annotated[
     dict[str, Any],

@@ -8,7 +8,7 @@ Callers write these, so they are checked in full and every refusal names the fie
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from schemas.bodies import Fallback, Message
 from schemas.fields import ConversationId, Data, Id, Instant, Number, Rule, Text, Trace, instant, wrong
@@ -69,16 +69,17 @@ class SendRequested(Data):
                     "only_if": {"not_taken_over": True},
                     "expires_at": "2026-09-21T16:00:00Z",
                 }
-            ]
+            ],
+            "anyOf": [{"required": ["to"]}, {"properties": {"message": {"required": ["status"]}}}],
         }
     )
 
     command_id: CommandId
     number: Number
-    to: Annotated[
-        str,
-        Rule(_to, {"type": "string", "description": "A phone number however written, or a user id (BSUID)."}),
-    ]
+    to: (
+        Annotated[str, Rule(_to, {"type": "string", "description": "A phone number however written, or a user id."})]
+        | None
+    ) = Field(default=None, description="Needed for everything but a read receipt.")
     message: Message
     origin: Literal["bot", "agent", "campaign"] = Field(default="bot", description="Who asks to send.")
     policy: Literal["at_most_once", "at_least_once"] | None = Field(
@@ -94,6 +95,12 @@ class SendRequested(Data):
     )
     fallback: Fallback | None = None
     trace: Trace | None = None
+
+    @model_validator(mode="after")
+    def _to_whom(self) -> "SendRequested":
+        if self.to is None and "status" not in self.message:
+            raise wrong("is missing", "to")
+        return self
 
 
 class SendCancel(Data):

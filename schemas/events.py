@@ -4,7 +4,7 @@ Readers ignore unknown fields and unknown values of open enums; a field that is 
 say the same. `validate_strict` is for the tests of writers: nothing may stand there that is not published.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +23,7 @@ from schemas.fields import (
     Id,
     Instant,
     Kind,
+    Known,
     MessageId,
     MetaErrors,
     MetaObject,
@@ -50,6 +51,10 @@ from schemas.topics import (
 from schemas.webhooks import HISTORY_TYPES, INBOUND_TYPES
 
 __all__ = ["DATA", "ON", "explain", "validate_strict"]
+
+
+AUTOMATIC_SAYS = "A greeting or away text of the app, as it seems: it pauses nobody and answers nothing."
+BECAUSE_SAYS = "The sign: `greeting`, right after the first message in 14 days; `repeated_text`, said to three people."
 
 
 class MessageAdded(Data):
@@ -89,8 +94,8 @@ class MessageAdded(Data):
     sent_at: Instant = Field(description="The device's time if it is ever known, else the earliest webhook's.")
     received_at: Instant = Field(description="When Coexist first had it.")
     historical: bool = Field(description="From the history import: it opens no window and pauses nobody.")
-    possibly_automatic: bool = Field(description="A greeting or away text, as it seems.")
-    automatic_because: str | None = None
+    possibly_automatic: bool = Field(description=AUTOMATIC_SAYS)
+    automatic_because: str | None = Field(default=None, description=BECAUSE_SAYS)
     visible_in_app: bool = Field(description="Whether the Business App can show it.")
     command_id: CommandId | None = None
     author: Author | None = None
@@ -141,6 +146,8 @@ class MessageCompleted(Data):
     command_id: CommandId | None = None
     author: Author | None = None
     historical: bool | None = None
+    possibly_automatic: bool | None = Field(default=None, description=AUTOMATIC_SAYS)
+    automatic_because: str | None = Field(default=None, description=BECAUSE_SAYS)
     reply_to: Id | None = None
 
 
@@ -243,6 +250,9 @@ class SendOutcome(Data):
     error: MetaObject | None = Field(default=None, description="Meta's error object (Meta contract 8.1).")
     retry_at: Instant | None = None
     possible_duplicate: bool | None = None
+    body: Annotated[str, Known(("message", "fallback"), ours=True)] | None = Field(
+        default=None, description="Which body it is about: the fallback, where the window was closed."
+    )
 
 
 class SendAccepted(SendOutcome):
@@ -250,7 +260,7 @@ class SendAccepted(SendOutcome):
 
 
 class SendRejected(SendOutcome):
-    """It was refused, by Meta or before, and will not be tried again."""
+    """It was refused, by Meta or before, and will not be tried again. `retry_at`: another one may go then."""
 
 
 class SendDeferred(SendOutcome):

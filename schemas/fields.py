@@ -236,8 +236,11 @@ PLAIN = {
     "string_too_short": "must not be empty",
     "string_unicode": "must be valid Unicode",
     "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
     "float_type": "must be a number",
+    "float_parsing": "must be a number",
     "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
     "dict_type": "must be an object",
     "model_type": "must be an object",
     "list_type": "must be an array",
@@ -245,14 +248,15 @@ PLAIN = {
 }
 
 
-def _says(error: ErrorDetails) -> str:
+def says(error: ErrorDetails) -> str:
+    """What is wrong with a field, to stand behind its name."""
     if error["type"] == "literal_error":
         return "must be " + str(error["ctx"]["expected"]).replace("'", "")
     plain = PLAIN.get(error["type"], error["msg"])
     return re.sub(r"^(Input|String|Value) should ", "must ", plain)
 
 
-def _name(part: str) -> str:
+def name_of(part: str) -> str:
     """Tell a name of a field from what somebody wrote in its place, which may be anything."""
     return part if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", part) else "?"
 
@@ -260,10 +264,10 @@ def _name(part: str) -> str:
 def locate(error: ValidationError) -> tuple[str, str]:
     """Return the path of the first wrong field, empty for the data as a whole, and what is wrong with it."""
     first = error.errors(include_url=False, include_input=False)[0]
-    places = [f"[{part}]" if isinstance(part, int) else f".{_name(part)}" for part in first["loc"]]
+    places = [f"[{part}]" if isinstance(part, int) else f".{name_of(part)}" for part in first["loc"]]
     where = first.get("ctx", {}).get("where", "") if first["type"] == "rule" else ""
     path = "".join(places) + (f".{where}" if where and not where.startswith("[") else where)
-    return path.removeprefix("."), _says(first)
+    return path.removeprefix("."), says(first)
 
 
 def explain(error: ValidationError) -> str:

@@ -110,3 +110,14 @@ def decode(event: Event) -> Item:
 def read(data: bytes) -> Item:
     """The item that was encoded. Raises msgspec.DecodeError on anything else."""
     return _decoder.decode(data)
+
+
+def code_of(errors: Raw | UnsetType) -> int:
+    """The code of the first of Meta's error objects, 0 where there is none."""
+    if errors is UNSET:
+        return 0
+    try:
+        code = msgspec.json.decode(errors)[0]["code"]
+    except (msgspec.DecodeError, IndexError, KeyError, TypeError):
+        return 0
+    return code if isinstance(code, int) else 0

@@ -7,7 +7,7 @@ Meta does not promise to read it as a missing one.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Annotated, Any
 
@@ -37,12 +37,14 @@ class ByType:
     """An object whose `type` says which model it must obey; `default` is what a missing type means.
 
     A type that is not listed is refused, though Meta may have added it since: a typo would cost a message, and
-    perhaps money. `either_case`: Meta takes these names in lower case and in capitals. `brief`: the published
-    schema names the types and leaves out their models, which would be repeated wherever they may stand.
+    perhaps money. `untyped`: objects without a type, by the key that tells them. `either_case`: Meta takes these names
+    in lower case and in capitals. `brief`: the published schema names the types and leaves out their models, which
+    would be repeated wherever they may stand.
     """
 
     models: Mapping[str, type[Part]]
     default: str = ""
+    untyped: Mapping[str, type[Part]] = field(default_factory=dict)
     either_case: bool = False
     brief: bool = False
 
@@ -53,9 +55,10 @@ class ByType:
         if self.brief:
             names = [*self.models, *(name.upper() for name in self.models if self.either_case)]
             return {"type": "object", "properties": {"type": {"enum": names}}, "required": ["type"]}
-        for model in self.models.values():
+        models = {**self.models, **self.untyped}
+        for model in models.values():
             model.model_rebuild()
-        choices = {name: model.__pydantic_core_schema__ for name, model in self.models.items()}
+        choices = {name: model.__pydantic_core_schema__ for name, model in models.items()}
         return handler(core_schema.tagged_union_schema(choices, discriminator=lambda _: None))
 
     def check(self, value: Any) -> Any:
@@ -63,7 +66,8 @@ class ByType:
         if not isinstance(value, dict):
             raise wrong("must be an object")
         try:
-            self._model(value.get("type", self.default)).model_validate(value)
+            untyped = next((model for key, model in self.untyped.items() if key in value), None)
+            (untyped or self._model(value.get("type", self.default))).model_validate(value)
         except ValidationError as error:
             where, says = locate(error)
             raise wrong(says, where) from None

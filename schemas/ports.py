@@ -177,6 +177,9 @@ class Store(Protocol):
     async def sequence(self, topic: str, key: str) -> int:
         """The last `seq` given to a key on a topic, 0 for none. States that are read after it hold at least so much."""
 
+    async def count(self, processor: str, shard: int, prefix: str) -> int:
+        """How many states of the shard have a key that begins with `prefix`, for metrics."""
+
     async def commit(self, commit: Commit) -> None:
         """Apply all of it or none; return once it is durable.
 

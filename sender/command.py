@@ -11,8 +11,10 @@ from hashlib import blake2b
 from typing import Any
 
 import msgspec
+import orjson
 from msgspec import UNSET, Raw, UnsetType
 
+from schemas.instants import parse_rfc3339
 from schemas.items import Contact
 from schemas.phones import digits, match_key
 from schemas.ports import State
@@ -25,6 +27,7 @@ FINAL = frozenset({ACCEPTED, REJECTED, UNRESOLVED, WITHDRAWN, EXPIRED, CANCELLED
 SLOT_PREFIX = "x/"
 BULK = "b/"
 """What the name of a person's bulk lane begins with."""
+TEMPLATE, READ = "template", "read"
 AT_MOST_ONCE, AT_LEAST_ONCE = "at_most_once", "at_least_once"
 
 
@@ -49,6 +52,25 @@ class Request(msgspec.Struct):
     expires_at: str = ""
     only_if: OnlyIf | None = None
     defer_until_released: bool = False
+    fallback: Raw | UnsetType = UNSET
+    trace: str = ""
+
+
+_requests = msgspec.json.Decoder(Request)
+
+
+def read_request(data: bytes) -> Request:
+    """A request as it was written; a null field is a missing one. Raises msgspec.DecodeError on anything else."""
+    try:
+        return _requests.decode(data)
+    except msgspec.ValidationError:
+        plain = msgspec.json.decode(data)
+        if not isinstance(plain, dict):
+            raise
+        told = {name: value for name, value in plain.items() if value is not None}
+        if isinstance(told.get("only_if"), dict):
+            told["only_if"] = {name: value for name, value in told["only_if"].items() if value is not None}
+        return _requests.decode(msgspec.json.encode(told))
 
 
 class Command(State):
@@ -56,6 +78,8 @@ class Command(State):
 
     `guessed`: only an echo says that `message_id` is it. `further`: other messages that it became, too.
     `doubts`: attempts of which nothing was ever heard. `heard_s`: how long the last one was listened for.
+    `template`: language/name of the template that `message` is.
+    `fallback`: what takes the message's place outside the window; `fell_back`: it has.
     """
 
     number: str = ""
@@ -87,6 +111,15 @@ class Command(State):
     further: list[str] = []
     returns: int = 0
     heard_s: float = 0
+    template: str = ""
+    fallback: bytes = b""
+    fell_back: bool = False
+    policy_is_asked: bool = False
+    trace: str = ""
+
+    def contact(self) -> Contact:
+        """To whom it goes."""
+        return Contact(wa_id=self.wa_id, user_id=self.user_id)
 
 
 class Lane(State):
@@ -121,6 +154,7 @@ class Queue(State):
     `refused_share`: the part of its limit at which it was too fast at `refused_at`; 1 when it never was.
     `counts`: what came in, per second, up to `counted_s`; `sudden`: the most that came suddenly, last at `sudden_at`.
     `usage`: percent of the app's or account's quota, as told at `usage_at`. `holds`: since the last acceptance.
+    `credit`: messages that may leave at once, after a lull.
     `live`, `bulk`: lanes of that sort may be standing.
     """
 
@@ -142,6 +176,7 @@ class Queue(State):
     usage: float = 0
     usage_at: float = 0
     holds: int = 0
+    credit: int = 0
 
 
 def command_key(command_id: str) -> str:
@@ -177,6 +212,34 @@ def live_lane(lane: str) -> str:
     return lane.removeprefix(BULK)
 
 
+def command_of(request: Request, number: str, to: Contact, now: float) -> Command:
+    """The command that a fitting request becomes. Raises ValueError where a time in it is none."""
+    message = bytes(request.message) if request.message is not UNSET else b"{}"
+    parsed = orjson.loads(message)
+    kind = kind_of(parsed)
+    return Command(
+        number=number,
+        command_id=request.command_id,
+        lane=request.lane + (f"r:{parsed.get('message_id')}" if kind == READ else lane_of(to)),
+        digest=digest(request),
+        wa_id=to.wa_id,
+        user_id=to.user_id,
+        message=message,
+        kind=kind,
+        origin=request.origin,
+        policy=request.policy or default_policy(kind),
+        policy_is_asked=bool(request.policy),
+        expires_at=parse_rfc3339(request.expires_at) if request.expires_at else 0,
+        only_if=request.only_if,
+        defer=request.defer_until_released,
+        requested_at=now,
+        story=[(now, "send.requested", "")],
+        template=template_of(message) if kind == TEMPLATE else "",
+        fallback=_bytes(request.fallback),
+        trace=request.trace,
+    )
+
+
 def lane_of(contact: Contact) -> str:
     """The line of a recipient, whichever variant of the phone was written."""
     return f"u:{contact.user_id}" if contact.user_id else f"p:{match_key(contact.wa_id)}"
@@ -190,13 +253,32 @@ def digest(request: Request) -> bytes:
         bytes(request.message) if request.message is not UNSET else b"",
         *(request.origin, request.policy, request.not_before, request.expires_at, request.lane),
         *(request.defer_until_released, request.only_if),
+        _bytes(request.fallback),
     )
     return blake2b(repr(plain).encode(), digest_size=16).digest()
 
 
+def _bytes(fragment: Raw | UnsetType) -> bytes:
+    return b"" if fragment is UNSET or bytes(fragment) == b"null" else bytes(fragment)
+
+
+def kind_of(message: dict[str, Any]) -> str:
+    """Meta's type of a message; or READ, which is none and only marks one of the customer's (Meta contract 6.4)."""
+    return READ if "status" in message else str(message.get("type", "text"))
+
+
+def template_of(message: bytes) -> str:
+    """Language and name of the template that a message is, language/name; empty where it is none."""
+    parsed = orjson.loads(message)
+    template = parsed.get(TEMPLATE) if parsed.get("type") == TEMPLATE else None
+    if not isinstance(template, dict) or not isinstance(language := template.get("language"), dict):
+        return ""
+    return f"{str(language.get('code', '')).replace('-', '_')}/{template.get('name', '')}"
+
+
 def default_policy(kind: str) -> str:
     """Free-form replies are worth repeating; what is billed or means something once is not (design, sends)."""
-    return AT_MOST_ONCE if kind in ("template", "interactive") else AT_LEAST_ONCE
+    return AT_MOST_ONCE if kind in (TEMPLATE, "interactive") else AT_LEAST_ONCE
 
 
 def story_of(command: Command) -> list[dict[str, Any]]:

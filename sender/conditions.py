@@ -27,10 +27,20 @@ def withheld(conversation: Conversation | None, origin: str, conditions: OnlyIf 
     if guarded and claim_now(conversation, now) is not None:
         return "taken_over"
     after = conditions.no_message_after if conditions is not None else ""
-    if after and conversation.newest_id and after != conversation.newest_id:
-        try:
-            newer = conversation.newest_at > parse_rfc3339(after)
-        except ValueError:
-            newer = True
-        return "newer_message" if newer else ""
-    return ""
+    return "newer_message" if after and _is_older(after, conversation) else ""
+
+
+def _is_older(after: str, conversation: Conversation) -> bool:
+    """Has somebody written after this message, or this instant? Within one second, which is all Meta tells, nobody has.
+
+    What a bot sent is no answer to wait for, so it counts for nothing here; a message that is not known is old.
+    """
+    if not conversation.newest_id or after == conversation.newest_id:
+        return False
+    known = {message_id: at for at, message_id in conversation.inbound}
+    known |= {message_id: at for at, message_id, _ in conversation.answers}
+    try:
+        since = known[after] if after in known else parse_rfc3339(after)
+    except ValueError:
+        return True
+    return conversation.newest_at > since

@@ -2,29 +2,29 @@
 
 One owner per number, so the bucket of a number, the pairs and the order of a conversation are plain state. An attempt
 is committed before its request leaves; what came back, or what statuses and echoes tell of it, is read from `inbound`.
-States: `k/` a command, `l/` a lane, `x/` a place in it, `q/` a number's pace, `y/` a look at a conversation.
+States: `k/` a command, `l/` a lane, `x/` a place in it, `q/` a number's pace, `p/` what rests at a number,
+`y/` a look at a conversation.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import orjson
 from msgspec import UNSET
 
 from schemas.instants import parse_rfc3339, rfc3339
-from schemas.items import Contact, Item
+from schemas.items import Contact, Item, code_of
 from schemas.ports import Decision, Event, State, States, Timer, foreign
 from schemas.states import DELIVERY, MESSAGES, alias_key, number_key
 from schemas.tokens import read_token
 from schemas.topics import ACCOUNT, INBOUND, OUTBOUND, OUTBOUND_BULK, TIMELINE
 from sender import command as cmd
-from sender import looks, pace
+from sender import looks, pace, permission
 from sender.command import Command, Lane, Queue, Request, Slot, live_lane
-from sender.errors import HOLD_FOR_S, RETRY_AFTER_S, Action
-from sender.lanes import finish, landed, or_expired, pump, ready, stand, stand_now
+from sender.lanes import finish, or_expired, pump, ready
 from sender.looks import Look
-from sender.pacing import PAIR_BURST, PAIR_INTERVAL_S
+from sender.pauses import Pauses, pauses_key, rest
 from sender.reading import MENDED, read
+from sender.refusals import REFUSALS_MAX, again, backoff_s, refused
 from sender.turn import STORY_MAX, Turn
 
 EVIDENCE_WAIT_S = 90.0
@@ -33,24 +33,24 @@ LISTEN_S = 10.0
 """The listening is counted in pieces of this length; time in which nothing could be heard is not counted."""
 INBOUND_COUNTS_S = 10.0
 """Older inbound messages, such as a backlog that Meta delivers after a stop, took their share long ago."""
-RETRY_S = 2.0
-RETRY_S_MAX = 120.0
-PAIR_WAIT_S_MAX = 1024.0
-REFUSALS_MAX = 5
 DOUBTS_MAX = 3
 """Requests without any answer or evidence after which at_least_once gives up, too: each may have been a message."""
 
-KINDS: dict[str, type[State]] = {"k": Command, "l": Lane, "x": Slot, "q": Queue, "y": Look}
+KINDS: dict[str, type[State]] = {"k": Command, "l": Lane, "x": Slot, "q": Queue, "p": Pauses, "y": Look}
 
 
 class Delivery:
-    """The processor `sender.delivery`. `key` is the installation's own, for tokens."""
+    """The processor `sender.delivery`. `key` is the installation's own, for tokens.
+
+    `opt_in_required`: marketing goes only to people of whom we know that they asked for it.
+    """
 
     name = DELIVERY
     inputs = (INBOUND, OUTBOUND, TIMELINE, ACCOUNT, OUTBOUND_BULK)
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, *, opt_in_required: bool = False) -> None:
         self.key = key
+        self.opt_in_required = opt_in_required
 
     def parse(self, event: Event, topic: str = "") -> Item | Request | None:
         """See `Processor.parse`."""
@@ -63,6 +63,7 @@ class Delivery:
             yield cmd.command_key(item.command_id)
         if isinstance(item, Request) and (to := cmd.recipient(item.to)) is not None:
             yield cmd.lane_key(event.number, item.lane + cmd.lane_of(to))
+            yield pauses_key(event.number)
             yield foreign(MESSAGES, number_key(event.number))
             yield foreign(MESSAGES, alias_key(event.number, cmd.lane_of(to)))
         elif event.type == "message.added" and isinstance(item, Item):
@@ -81,10 +82,10 @@ class Delivery:
     def decide(self, states: States, event: Event | Timer, item: Item | Request | None, now: float) -> Decision:
         """See `Processor.decide`."""
         if isinstance(event, Timer):
-            turn = Turn(self.key, states, None, now)
+            turn = Turn(self.key, states, None, now, opt_in_required=self.opt_in_required)
             _fire(turn, event)
         elif item is not None:
-            turn = Turn(self.key, states, event, now)
+            turn = Turn(self.key, states, event, now, opt_in_required=self.opt_in_required)
             HANDLERS[event.type](turn, item)
         else:
             return Decision()
@@ -104,13 +105,13 @@ def _on_request(turn: Turn, request: Request) -> None:
         else:
             turn.refuse(request, number, "command_id_conflict", f":{cmd.digest(request).hex()[:16]}")
         return
-    to = cmd.recipient(request.to)
+    to = cmd.recipient(request.to) or (Contact() if _is_read(request) else None)
     reason = _unfit(turn, request, number, to)
     if reason or to is None:
         turn.refuse(request, number, reason)
         _keep_refusal(turn, request, number, reason)
         return
-    command = _command(turn, request, number, to)
+    command = cmd.command_of(request, number, to, turn.now)
     turn.put(cmd.command_key(command.command_id), command)
     starts_at = parse_rfc3339(request.not_before) if request.not_before else 0
     if starts_at > turn.now:
@@ -118,6 +119,10 @@ def _on_request(turn: Turn, request: Request) -> None:
         turn.tell(command, "send.deferred", "not_before", retry_at=rfc3339(starts_at))
     else:
         _enqueue(turn, command)
+
+
+def _is_read(request: Request) -> bool:
+    return not request.to and request.message is not UNSET and b'"status"' in bytes(request.message)
 
 
 def _unfit(turn: Turn, request: Request, number: str, to: Contact | None) -> str:
@@ -140,28 +145,6 @@ def _keep_refusal(turn: Turn, request: Request, number: str, reason: str) -> Non
         told = Command(number=number, command_id=request.command_id, state=cmd.REJECTED, story=story)
         told.digest = cmd.digest(request)
         turn.put(cmd.command_key(request.command_id), told)
-
-
-def _command(turn: Turn, request: Request, number: str, to: Contact) -> Command:
-    message = bytes(request.message) if request.message is not UNSET else b"{}"
-    kind = str(orjson.loads(message).get("type", "text"))
-    return Command(
-        number=number,
-        command_id=request.command_id,
-        lane=request.lane + cmd.lane_of(to),
-        digest=cmd.digest(request),
-        wa_id=to.wa_id,
-        user_id=to.user_id,
-        message=message,
-        kind=kind,
-        origin=request.origin,
-        policy=request.policy or cmd.default_policy(kind),
-        expires_at=parse_rfc3339(request.expires_at) if request.expires_at else 0,
-        only_if=request.only_if,
-        defer=request.defer_until_released,
-        requested_at=turn.now,
-        story=[(turn.now, "send.requested", "")],
-    )
 
 
 def _enqueue(turn: Turn, command: Command) -> None:
@@ -199,21 +182,23 @@ def _on_answered(turn: Turn, item: Item) -> None:
     elif item.outcome == "ambiguous":
         _doubt(turn, command)
     elif item.outcome == "not_sent":
-        _again(turn, command, item.reason or "unreachable", _backoff_s(command))
+        again(turn, command, item.reason or "unreachable", backoff_s(command))
     else:
-        _refused(turn, command, item)
+        refused(turn, command, item)
 
 
 def _accept(turn: Turn, command: Command, message_id: str) -> None:
     pace.free(turn.queue(command.number))
     kind = "send.resolved" if command.state in cmd.FINAL else "send.accepted"
     command.message_id, command.guessed = message_id, False
-    finish(turn, command, cmd.ACCEPTED, kind)
+    finish(turn, command, cmd.ACCEPTED, kind, permission.WINDOW_CLOSED if command.fell_back else "")
 
 
 def _doubt(turn: Turn, command: Command) -> None:
     """Nobody knows whether it was sent. Evidence may come; until then its conversation waits, and only that."""
-    if command.state == cmd.OPEN:
+    if command.kind == cmd.READ:
+        _read_again(turn, command)
+    elif command.state == cmd.OPEN:
         command.state = cmd.AMBIGUOUS
         command.heard_s, command.wake_at = 0, turn.now + LISTEN_S
         queue, lane = turn.queue(command.number), turn.lane(command.number, command.lane)
@@ -223,50 +208,13 @@ def _doubt(turn: Turn, command: Command) -> None:
         command.story = [*command.story, (turn.now, "ambiguous", "")][-STORY_MAX:]
 
 
-def _refused(turn: Turn, command: Command, item: Item) -> None:
-    action, queue = item.reason, turn.queue(command.number)
-    if action in pace.HELD:
-        until = pace.hold(queue, action, turn.now, max(item.regain_s, HOLD_FOR_S.get(item.code, 0)))
-        _back(turn, command, f"{queue.held_because}_refused", until)
-    elif action == Action.SLOW:
-        pace.slow(queue, turn.now)
-        _back(turn, command, "rate_limited", queue.tat)
-    elif action == Action.PAIR:
-        lane = turn.lane(command.number, live_lane(command.lane))
-        lane.pair_refusals += 1
-        wait = min(4.0 ** (lane.pair_refusals - 1), PAIR_WAIT_S_MAX)
-        lane.pair_tat = max(lane.pair_tat, turn.now + wait + (PAIR_BURST - 1) * PAIR_INTERVAL_S)
-        _again(turn, command, "pair_limited", wait)
-    elif action == Action.RETRY and command.refusals < REFUSALS_MAX:
-        command.refusals += 1
-        _again(turn, command, "retry", max(_backoff_s(command), RETRY_AFTER_S.get(item.code, 0)))
+def _read_again(turn: Turn, command: Command) -> None:
+    """A read receipt leaves no evidence, and does no harm twice."""
+    command.refusals += 1
+    if command.refusals <= REFUSALS_MAX:
+        again(turn, command, "no_answer", backoff_s(command))
     else:
-        error = orjson.Fragment(bytes(item.error)) if item.error is not UNSET else {}
-        reason = str(action) or "rejected"
-        finish(turn, command, cmd.REJECTED, "send.rejected", reason, error=error)
-
-
-def _backoff_s(command: Command) -> float:
-    return min(RETRY_S * 2.0 ** min(command.returns, 6), RETRY_S_MAX)
-
-
-def _again(turn: Turn, command: Command, reason: str, wait: float) -> None:
-    """Back to the head of its lane, to go again after `wait` seconds."""
-    lane = _queued_again(turn, command)
-    turn.tell(command, "send.deferred", reason, retry_at=rfc3339(turn.now + wait))
-    stand(lane, turn.now + wait)
-
-
-def _back(turn: Turn, command: Command, reason: str, until: float) -> None:
-    """Back to the head of its lane, to go as soon as its number may send again."""
-    lane = _queued_again(turn, command)
-    turn.tell(command, "send.deferred", reason, retry_at=rfc3339(until))
-    stand_now(turn, lane)
-
-
-def _queued_again(turn: Turn, command: Command) -> Lane:
-    command.state, command.wake_at, command.returns = cmd.QUEUED, command.expires_at or None, command.returns + 1
-    return landed(turn, command)
+        finish(turn, command, cmd.UNRESOLVED, "send.unresolved", "no_answer")
 
 
 # --- evidence
@@ -283,6 +231,15 @@ def _on_status(turn: Turn, item: Item) -> None:
     named = read_token(turn.key, item.token) if item.token else None
     if named is not None:
         _evidence(turn, named[0], item.message_id, proof=True)
+        if item.status == "failed":
+            _failed(turn, named[0], item)
+
+
+def _failed(turn: Turn, command_id: str, item: Item) -> None:
+    """Meta took it and gave it up: it is not tried again, but what it says of the template holds for the next ones."""
+    command: Command | None = turn.get(cmd.command_key(command_id))
+    if command is not None:
+        rest(turn, command, code_of(item.errors))
 
 
 def _on_timeline(turn: Turn, item: Item) -> None:
@@ -364,7 +321,7 @@ def _give_up(turn: Turn, command: Command) -> None:
     command.doubts += 1
     if command.policy == cmd.AT_LEAST_ONCE and command.doubts < DOUBTS_MAX:
         command.doubtful = True
-        _again(turn, command, "no_evidence", 0.0)
+        again(turn, command, "no_evidence", 0.0)
     else:
         finish(turn, command, cmd.UNRESOLVED, "send.unresolved", "no_evidence")
 

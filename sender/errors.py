@@ -57,9 +57,6 @@ ACTIONS: dict[int, Action] = {
 
 RETRY_AFTER_S = {131057: 60.0, 131208: 60.0, 132069: 600.0, 134101: 600.0, 2494100: 120.0}
 """Codes that name their time: maintenance, a group's and a flow's own limit, a template that is being synced."""
-HOLD_FOR_S = {131048: 3600.0}
-"""Codes that hold a number for longer than a minute at once: its users reported it, and each try adds to that."""
-
 UNKNOWN_PHONE_SUBCODE = 33
 """Code 100 with this subcode: the number is gone or was never ours."""
 

@@ -39,8 +39,11 @@ class Answer:
 def body(to: Contact, message: dict[str, Any], token: str) -> bytes:
     """The Send API's body: the caller's message in Meta's envelope, with our token (Meta contract 6.2).
 
-    A user id belongs into `recipient`: in `to` it would be taken for a phone number, and silently lost.
+    A user id belongs into `recipient`: in `to` it would be taken for a phone number, and silently lost. A read receipt
+    is no message: it names nobody and brings no token back (Meta contract 6.4).
     """
+    if "status" in message:
+        return orjson.dumps({"messaging_product": "whatsapp"} | message)
     envelope: dict[str, Any] = {"messaging_product": "whatsapp", "recipient_type": "individual"}
     if to.wa_id:
         envelope["to"] = to.wa_id
@@ -56,6 +59,10 @@ CLIENTS_MAX = 128
 """512 requests in flight: a number of 1,000 messages a second may have 500 attempts open."""
 
 
+class _StaysError(Exception):
+    """A request must not leave; the message is the reason."""
+
+
 class Graph:
     """The Graph API over as many clients as are needed. `make` gives one; `base_url` without a trailing slash."""
 
@@ -65,15 +72,35 @@ class Graph:
         self._busy: list[int] = []
         self._root = f"{base_url}/{version}"
 
-    async def send(self, number: str, access_token: str, content: bytes) -> Answer:
-        """Post one message once. Never raises for what the network does: every outcome is an `Answer`."""
+    async def send(
+        self,
+        number: str,
+        access_token: str,
+        content: bytes,
+        may_leave: Callable[[], str] = lambda: "",
+        *,
+        read: bool = False,
+    ) -> Answer:
+        """Post one message or read receipt once. Never raises for what the network does: that is an `Answer`, too.
+
+        `may_leave` is asked once the connection is there and before the first byte is written; the reason that it
+        gives, if any, is why the request does not leave.
+        """
+
+        async def last_look(step: str, _: object) -> None:
+            if step.endswith("send_request_headers.started") and (reason := may_leave()):
+                raise _StaysError(reason)
+
         headers = {"Authorization": f"Bearer {access_token}", "Content-Type": "application/json"}
-        place = self._place()
+        url, place = f"{self._root}/{number}/messages", self._place()
         self._busy[place] += 1
         try:
             async with asyncio.timeout(CONNECT_S + ANSWER_S):
-                url = f"{self._root}/{number}/messages"
-                response = await self._clients[place].post(url, content=content, headers=headers)
+                response = await self._clients[place].post(
+                    url, content=content, headers=headers, extensions={"trace": last_look}
+                )
+        except _StaysError as stays:
+            return Answer("not_sent", reason=str(stays))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol):
             return Answer("not_sent", reason="unreachable")
         except (httpx.HTTPError, TimeoutError):
@@ -81,7 +108,7 @@ class Graph:
         finally:
             self._busy[place] -= 1
         usage, regain_s = quota(response.headers)
-        answer = classify(response.status_code, response.content)
+        answer = classify(response.status_code, response.content, read=read)
         return replace(answer, usage=usage, regain_s=regain_s) if usage or regain_s else answer
 
     def _place(self) -> int:
@@ -121,8 +148,11 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def classify(status: int, content: bytes) -> Answer:
-    """What an answer means (Meta contract 6.7, 8): only a wamid is an acceptance, only an error object a refusal."""
+def classify(status: int, content: bytes, *, read: bool = False) -> Answer:
+    """What an answer means (Meta contract 6.7, 8): only a wamid is an acceptance, only an error object a refusal.
+
+    `read`: it answers a read receipt, which is accepted without a wamid.
+    """
     try:
         parsed = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -134,6 +164,8 @@ def classify(status: int, content: bytes) -> Answer:
         message_id = _message_id(parsed)
         if message_id:
             return Answer("accepted", message_id, _contact(parsed))
+        if read and parsed.get("success") is True:
+            return Answer("accepted")
     if status == 429:
         return Answer("rejected", code=429, action=Action.SLOW)
     return Answer("ambiguous", reason=f"http_{status}")

@@ -8,10 +8,10 @@ the live one goes first, so a bulk message may come later than it was asked for,
 from typing import Any
 
 from schemas.instants import rfc3339
-from schemas.items import Contact
 from schemas.states import claim_now
 from schemas.tokens import make_token
 from sender import command as cmd
+from sender import permission
 from sender.command import BULK, Command, Lane, Queue, Slot, live_lane
 from sender.conditions import withheld
 from sender.pace import ANSWER_WAIT_S, room, take, wait_of_number
@@ -106,7 +106,7 @@ def _gather(turn: Turn, keys: list[str]) -> None:
     turn.need(commands)
     found: list[Command] = [command for key in commands if (command := turn.get(key)) is not None]
     for number in {command.number for command in found}:
-        turn.need_conversations(number, [to_whom(command) for command in found])
+        turn.need_conversations(number, [command.contact() for command in found])
 
 
 def _try_head(turn: Turn, lane: Lane) -> bool:
@@ -177,14 +177,18 @@ def _ended(turn: Turn, command: Command) -> bool:
     if reason and not (reason == "taken_over" and command.defer):
         end(turn, command, cmd.WITHDRAWN, "send.withdrawn", reason)
         return True
-    return False
+    refused = permission.refusal(turn, command) if not reason else None
+    if refused is not None:
+        more = {"retry_at": rfc3339(refused.until)} if refused.until else {}
+        end(turn, command, cmd.REJECTED, "send.rejected", refused.reason, **more)
+    return refused is not None
 
 
 def _parked(turn: Turn, lane: Lane, command: Command) -> bool:
     """The head waits, outside its lane, until the person who took the conversation lets go: others may pass it."""
     if not command.defer or not why_withheld(turn, command):
         return False
-    conversation = turn.conversation(command.number, to_whom(command))
+    conversation = turn.conversation(command.number, command.contact())
     claim = claim_now(conversation, turn.now) if conversation is not None else None
     until = claim.until if claim is not None else turn.now + PARKED_LOOK_S
     if not command.deferred:
@@ -209,18 +213,13 @@ def or_expired(command: Command, at: float) -> float:
 
 def why_withheld(turn: Turn, command: Command) -> str:
     """Why a command must not go now, by its conversation; nothing when it may."""
-    conversation = turn.conversation(command.number, to_whom(command))
+    conversation = turn.conversation(command.number, command.contact())
     return withheld(conversation, command.origin, command.only_if, turn.now)
-
-
-def to_whom(command: Command) -> Contact:
-    """The recipient, as the command names them."""
-    return Contact(wa_id=command.wa_id, user_id=command.user_id)
 
 
 def _open(turn: Turn, queue: Queue, lane: Lane, command: Command) -> None:
     """Commit to an attempt: written before its request leaves, so that a crash leaves it known."""
-    leaves_at = take(turn, queue)
+    leaves_at = take(turn, queue, bulk=is_bulk(lane), counts=command.kind != cmd.READ)
     lane.in_flight = command.command_id
     leave(lane)
     command.state, command.attempt, command.opened_at = cmd.OPEN, command.attempt + 1, turn.now
@@ -233,12 +232,13 @@ def _open(turn: Turn, queue: Queue, lane: Lane, command: Command) -> None:
             command.command_id,
             command.attempt,
             command.token,
-            to_whom(command),
+            command.contact(),
             command.kind,
             command.message,
             command.origin,
             command.only_if,
             turn.now,
+            command.trace,
             leaves_at,
         )
     )

@@ -16,6 +16,7 @@ from sender.pacing import (
     WINDOW_S,
     charged,
     counted,
+    credit_after,
     interval_s,
     reserve,
     share_after,
@@ -55,6 +56,8 @@ def number_wait_s(queue: Queue, rate_per_s: int, now: float, *, paused: bool = F
         open_max -= max(BULK_LEAVES_MIN, open_max // 4)
     if queue.open >= open_max:
         return ANSWER_WAIT_S
+    if queue.credit and not bulk:
+        return 0.0
     return max(0.0, queue.tat - (LEAD_BULK_S if bulk else LEAD_S) - now)
 
 
@@ -66,21 +69,26 @@ def wait_of_number(turn: Turn, queue: Queue, *, bulk: bool = False) -> float:
 
 def room(turn: Turn, queue: Queue) -> int:
     """How many attempts of the number may be opened at one instant, at the most."""
-    return 1 + int(LEAD_S / _interval_s(queue, turn.rate(queue.number), turn.now))
+    return 1 + queue.credit + int(LEAD_S / _interval_s(queue, turn.rate(queue.number), turn.now))
 
 
-def take(turn: Turn, queue: Queue) -> float:
-    """One attempt was opened: the instant at which its request may leave."""
-    slot = max(queue.tat, turn.now)
-    queue.tat = spent(queue.tat, turn.now, _interval_s(queue, turn.rate(queue.number), turn.now))
+def take(turn: Turn, queue: Queue, *, bulk: bool = False, counts: bool = True) -> float:
+    """One attempt was opened: the instant at which its request may leave. A read receipt counts for nothing."""
     queue.open += 1
+    if not counts:
+        return turn.now
+    interval = _interval_s(queue, turn.rate(queue.number), turn.now)
+    slot = turn.now if queue.credit and not bulk else max(queue.tat, turn.now)
+    queue.credit = credit_after(queue.credit, queue.tat, turn.now, interval)
+    queue.tat = spent(queue.tat, turn.now, interval)
     return slot
 
 
 def charge(turn: Turn, queue: Queue) -> None:
     """A message passed that nobody asked us about: a customer's, or one that a person wrote in the app."""
-    now = turn.now
-    queue.tat = charged(queue.tat, now, _interval_s(queue, turn.rate(queue.number), now))
+    now, interval = turn.now, _interval_s(queue, turn.rate(queue.number), turn.now)
+    queue.credit = credit_after(queue.credit, queue.tat, now, interval)
+    queue.tat = charged(queue.tat, now, interval)
     another_second = int(now) > queue.counted_s
     queue.counts, queue.counted_s = counted(queue.counts, queue.counted_s, now), max(queue.counted_s, int(now))
     if another_second and (most := sudden(queue.counts)):
@@ -103,7 +111,7 @@ def slow(queue: Queue, now: float) -> None:
         queue.refused_share = share_after(queue.refused_share, age)
         queue.refused_at = now
     queue.slowed_until = queue.refused_at + RECOVER_S
-    queue.tat = max(queue.tat, now + WINDOW_S)
+    queue.tat, queue.credit = max(queue.tat, now + WINDOW_S), 0
 
 
 def hold(queue: Queue, action: str, now: float, for_s: float = HOLD_S) -> float:

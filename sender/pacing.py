@@ -20,6 +20,8 @@ SLACK_S = 0.025
 LEAD_S = 0.020
 LEAD_BULK_S = 0.010
 """Bulk opens later, so that what is live comes before it."""
+BURST = 5
+"""Messages that may pass back to back after a lull as long as they would have taken."""
 DEBT_S_MAX = 1.0
 """Inbound traffic holds outbound back by no more than this."""
 
@@ -71,6 +73,16 @@ def spent(tat: float, now: float, interval_s: float) -> float:
 def charged(tat: float, now: float, interval_s: float) -> float:
     """The bucket after something passed that we could not hold back, such as an inbound message."""
     return min(spent(tat, now, interval_s), max(tat, now + DEBT_S_MAX))
+
+
+def credit_after(credit: int, tat: float, now: float, interval_s: float) -> int:
+    """How many more may pass at once after one that passes at `now`.
+
+    What was not used lately may be, but is not forgotten: the bucket counts it all the same, so what follows waits.
+    """
+    if tat > now:
+        return max(0, credit - 1)
+    return min(BURST - 1, int((now - tat) / interval_s))
 
 
 def interval_s(limit: float, kept_free: float = 0.0, share: float = 1.0) -> float:

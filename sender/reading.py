@@ -7,7 +7,7 @@ import msgspec
 from schemas.items import Contact, Item, decode
 from schemas.ports import Event
 from schemas.topics import OUTBOUND_BULK
-from sender.command import BULK, Request
+from sender.command import BULK, Request, read_request
 
 MENDED = frozenset({"RESUMED", "TOKEN_SET"})
 """Words of ours after which a number that Graph refused is tried at once."""
@@ -23,7 +23,6 @@ class Told(msgspec.Struct, gc=False):
     contact: Contact = msgspec.field(default_factory=Contact)
 
 
-_requests = msgspec.json.Decoder(Request)
 _facts = msgspec.json.Decoder(Told)
 
 
@@ -33,7 +32,7 @@ def read(event: Event, topic: str) -> Item | Request | None:
     What lies on the bulk topic is bulk, whatever it says of itself. Raises msgspec.DecodeError.
     """
     if event.type in ("send.requested", "send.cancel"):
-        request = _requests.decode(event.data or b"{}")
+        request = read_request(event.data or b"{}")
         request.lane = BULK if topic == OUTBOUND_BULK or request.lane == "bulk" else ""
         return request
     reader = _READERS.get(event.type)

@@ -10,10 +10,19 @@ import orjson
 from schemas.instants import rfc3339
 from schemas.items import Contact
 from schemas.ports import Decision, Event, Missing, State, States, foreign
-from schemas.states import CONVERSATIONS, MESSAGES, Conversation, Number, alias_key, conversation_key, number_key
+from schemas.states import (
+    CONVERSATIONS,
+    MESSAGES,
+    Conversation,
+    Number,
+    alias_key,
+    conversation_key,
+    number_key,
+    reach_key,
+)
 from schemas.topics import SENDS
 from sender import command as cmd
-from sender.command import Command, Lane, Queue, Request
+from sender.command import Command, Lane, Queue, Request, lane_of
 from sender.conditions import find_conversation
 from sender.pacing import NEW_S, NEW_SUDDEN, SUDDEN_KEEP_S
 
@@ -35,14 +44,18 @@ class Send:
     origin: str
     conditions: cmd.OnlyIf | None
     opened_at: float
+    trace: str = ""
     leaves_at: float = 0
 
 
 class Turn:
     """One event's decision in the making. States it hands out for change are its own copies."""
 
-    def __init__(self, key: bytes, states: States, event: Event | None, now: float) -> None:
+    def __init__(
+        self, key: bytes, states: States, event: Event | None, now: float, *, opt_in_required: bool = False
+    ) -> None:
         self.key = key
+        self.opt_in_required = opt_in_required
         self.states = states
         self.event = event
         self.now = now
@@ -69,7 +82,8 @@ class Turn:
         aliases = [foreign(MESSAGES, alias_key(number, cmd.lane_of(to))) for to in people]
         self.need(aliases)
         known = [alias for key in aliases if (alias := self.get(key)) is not None]
-        self.need(foreign(CONVERSATIONS, conversation_key(alias.conversation)) for alias in known)
+        conversations = [foreign(CONVERSATIONS, conversation_key(alias.conversation)) for alias in known]
+        self.need(conversations + [foreign(MESSAGES, reach_key(alias.conversation)) for alias in known])
 
     def change(self, key: str) -> Any:
         """This turn's own copy of a state, kept for the commit; None where there is none."""
@@ -112,7 +126,11 @@ class Turn:
         return known is not None and bool(known.paused_because)
 
     def conversation(self, number: str, to: Contact) -> Conversation | None:
-        """The conversation with a recipient, as its owner last committed it."""
+        """The conversation with a recipient, as its owner last committed it. Their reach is loaded with it."""
+        alias = self.get(foreign(MESSAGES, alias_key(number, lane_of(to))))
+        if alias is not None:
+            reach = foreign(MESSAGES, reach_key(alias.conversation))
+            self.need([reach, foreign(CONVERSATIONS, conversation_key(alias.conversation))])
         return find_conversation(self.get, number, to)
 
     def tell(self, command: Command, kind: str, reason: str = "", **more: Any) -> None:
@@ -129,13 +147,15 @@ class Turn:
             data["reason"] = reason
         if command.doubtful:
             data["possible_duplicate"] = True
+        if command.fell_back:
+            data["body"] = "fallback"
         data |= more
         command.story = [*command.story, (self.now, kind, reason)][-STORY_MAX:]
         suffix = f"{kind}:{command.attempt}:{len(command.story)}"
-        self._emit(command.number, command.command_id, kind, suffix, data)
+        self._emit(command.number, command.command_id, kind, suffix, data, command.trace)
 
-    def _emit(self, number: str, subject: str, kind: str, suffix: str, data: dict[str, Any]) -> None:
-        cause, trace = (self.event.id, self.event.trace) if self.event else ("", "")
+    def _emit(self, number: str, subject: str, kind: str, suffix: str, data: dict[str, Any], trace: str = "") -> None:
+        cause = self.event.id if self.event else ""
         event = Event(
             f"{subject}:{suffix}",
             kind,
@@ -154,4 +174,5 @@ class Turn:
     def refuse(self, request: Request, number: str, reason: str, mark: str = "") -> None:
         """Reject a request that never becomes a command."""
         data = {"command_id": request.command_id, "number": number, "attempt": 0, "at": rfc3339(self.now)}
-        self._emit(number, request.command_id, "send.rejected", f"{reason}{mark}", data | {"reason": reason})
+        told = data | {"reason": reason}
+        self._emit(number, request.command_id, "send.rejected", f"{reason}{mark}", told, request.trace)

@@ -3,16 +3,18 @@
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import click
 import httpx
 import orjson
 
-from services.failure import UNREACHABLE, Failure
+from services.failure import FAILED, UNREACHABLE, USAGE, Failure
 from services.settings import Settings
 
 FINAL = frozenset({"accepted", "rejected", "unresolved", "withdrawn", "expired", "cancelled"})
 ASK_EVERY_S = 0.1
+UNPROCESSABLE = 422
 
 
 class AdminClient:
@@ -24,16 +26,32 @@ class AdminClient:
         self.headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token is not None else {}
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The answer's JSON. Raises click.ClickException with the problem and its fix; exit 3 when nobody answers."""
+        """The answer's JSON.
+
+        Raises click.ClickException with the problem and its fix: exit 2 for a wrong question, 3 when nobody answers.
+        """
+        status, answer = self._ask(method, path, body)
+        if status >= 400:
+            title = str(answer.get("title", status)).rstrip(".")
+            sentence = f"{title}. {answer.get('fix', '')}".strip()
+            raise Failure(sentence, USAGE if status == UNPROCESSABLE else FAILED)
+        return answer
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        """Status and JSON of an answer. Raises Failure with exit 3 when nobody answers, or somebody else."""
         try:
             response = httpx.request(method, self.url + path, json=body, headers=self.headers, timeout=30)
         except httpx.HTTPError:
             raise unreachable(f"Coexist did not answer at {self.url}. Start it with `coexist run`.") from None
-        answer = orjson.loads(response.content) if response.content else {}
-        if response.status_code >= 400:
-            title = str(answer.get("title", response.status_code)).rstrip(".")
-            raise click.ClickException(f"{title}. {answer.get('fix', '')}".strip())
-        return answer
+        try:
+            answer = orjson.loads(response.content) if response.content else {}
+        except orjson.JSONDecodeError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise unreachable(
+                f"What answered at {self.url} is not Coexist. Set COEXIST_ADMIN_URL to its admin listener."
+            )
+        return response.status_code, answer
 
     def send_json(self, content: bytes) -> str:
         """Write a command given as the data of `send.requested`; its id."""
@@ -41,19 +59,16 @@ class AdminClient:
             data = orjson.loads(content)
         except orjson.JSONDecodeError as problem:
             raise click.UsageError(f"The file is not JSON: {problem}.") from None
-        message = data.pop("message", {}) if isinstance(data, dict) else None
-        if not isinstance(message, dict):
+        if not isinstance(data, dict):
             raise click.UsageError("The file must hold the data of send.requested: an object with a `message`.")
-        return str(self.call("POST", "/v1/messages", {**message, **data})["command_id"])
+        return str(self.call("POST", "/v1/messages", data)["command_id"])
 
     def outcomes(self, command_id: str, wait_s: float) -> Iterator[str]:
         """The steps of a command as they come. Raises click.ClickException unless it is accepted within `wait_s`."""
         shown, end = 0, time.monotonic() + wait_s
         while time.monotonic() < end:
-            response = httpx.get(f"{self.url}/v1/sends/{command_id}", headers=self.headers, timeout=30)
-            story: dict[str, Any] = (
-                orjson.loads(response.content) if response.status_code == 200 else {"story": [], "state": ""}
-            )
+            status, answer = self._ask("GET", f"/v1/sends/{quote(command_id, safe='')}")
+            story: dict[str, Any] = answer if status == 200 else {"story": [], "state": ""}
             steps: list[dict[str, str]] = story["story"]
             for step in steps[shown:]:
                 yield f"{step['at']}  {step['event']}  {step['detail']}".rstrip()
@@ -74,7 +89,7 @@ def unreachable(sentence: str) -> click.ClickException:
 def _address(settings: Settings) -> str:
     try:
         return str(orjson.loads((settings.data_dir / "admin.json").read_bytes())["url"])
-    except (OSError, orjson.JSONDecodeError, KeyError):
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
         raise unreachable(
             f"No running Coexist is known in {settings.data_dir}. Start `coexist run`, or set COEXIST_ADMIN_URL."
         ) from None

@@ -1,7 +1,6 @@
 """The admin listener: health, metrics, commands in, states and topics out. FastAPI, for people and programs."""
 
-import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -12,65 +11,80 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
 
+from schemas.fields import name_of, says
 from services import (
     api_console,
     api_conversations,
+    api_costs,
     api_media,
     api_numbers,
     api_relays,
     api_sandbox,
     api_sends,
+    api_suppressions,
+    api_templates,
     api_topics,
 )
 from services.dead_letters import VERSION
+from services.door import CLOSE, TOO_LARGE, Bounded
 from services.running import App
+from services.scopes import Tokens, needed, permits
+from services.settings import LOOPBACK_NAMES
 from services.standing import Standing
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 """Probes come from the node, not from loopback, and carry no token."""
-LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+NO_JSON = ("the body is not JSON", "Send one JSON object, with Content-Type: application/json.")
 
 log = structlog.get_logger()
 
 
-def problem(status: int, title: str, fix: str) -> JSONResponse:
+def problem(status: int, title: str, fix: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """An RFC 9457 problem with what to do about it."""
     body = {"type": "about:blank", "title": title, "status": status, "fix": fix}
-    return JSONResponse(body, status, media_type="application/problem+json")
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
-def create_admin_app(app: App) -> FastAPI:
+def create_admin_app(app: App) -> ASGIApp:
     """The admin application over a running Coexist."""
     api = FastAPI(title="Coexist", version=VERSION, docs_url=None, redoc_url=None)
     api.middleware("http")(_guard(app))
     api.exception_handler(StarletteHTTPException)(_plainly)
     api.exception_handler(RequestValidationError)(_wrong)
+    api.exception_handler(ClientDisconnect)(_gone)
     api.exception_handler(Exception)(_unforeseen)
     _add_health(api, app)
     api_sends.add(api, app)
     api_numbers.add(api, app)
+    api_suppressions.add(api, app)
+    api_costs.add(api, app)
+    api_templates.add(api, app)
     api_media.add(api, app)
     api_conversations.add(api, app)
     api_topics.add(api, app)
     api_relays.add(api, app)
     api_sandbox.add(api, app)
     api_console.add(api, app)
-    return api
+    return Bounded(api, problem(413, TOO_LARGE["title"], TOO_LARGE["fix"], CLOSE))
 
 
 def _guard(app: App) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
-    token = app.settings.admin_token
-    expected = f"Bearer {token.get_secret_value()}".encode() if token is not None else None
+    tokens = Tokens(app.settings)
 
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         path = request.scope["path"]
-        if expected is None and path not in OPEN_PATHS and request.url.hostname not in LOOPBACK_NAMES:
+        if not tokens and path not in OPEN_PATHS and request.url.hostname not in LOOPBACK_NAMES:
             return problem(421, "not a name of this machine", "Use 127.0.0.1 or localhost, or set COEXIST_ADMIN_TOKEN.")
-        if expected is not None and path not in OPEN_PATHS and not api_console.is_page(path):
-            given = request.headers.get("authorization", "").encode()
-            if not hmac.compare_digest(given, expected):
+        if tokens and path not in OPEN_PATHS and not api_console.is_page(path):
+            scope = tokens.scope_of(request.headers.get("authorization", ""))
+            if scope is None:
                 return problem(401, "no valid token", "Send `Authorization: Bearer …` with COEXIST_ADMIN_TOKEN.")
+            if not permits(scope, request.method, path):
+                wanted = needed(request.method, path)
+                return problem(403, f"this token may not do that, only {scope}", f"It takes a token of scope {wanted}.")
         origin = request.headers.get("origin")
         if request.method not in ("GET", "HEAD") and origin is not None and origin != _own_origin(request):
             return problem(403, "a page of another origin", "Call this from the console itself, or without Origin.")
@@ -87,16 +101,31 @@ async def _plainly(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException | StarletteHTTPException):
         raise error
     detail = error.detail
+    if isinstance(error.__cause__, ClientDisconnect):
+        return await _gone(_, error)
+    if isinstance(error.__cause__, UnicodeDecodeError):
+        return problem(422, *NO_JSON)
     if isinstance(detail, dict):
-        return problem(error.status_code, str(detail.get("title")), str(detail.get("fix")))
-    return problem(error.status_code, str(detail), "See /openapi.json for what there is.")
+        return problem(error.status_code, str(detail.get("title")), str(detail.get("fix")), error.headers)
+    return problem(error.status_code, str(detail), "See /openapi.json for what there is.", error.headers)
+
+
+async def _gone(_: Request, error: Exception) -> Response:
+    return problem(400, "the body did not come whole", "Send it again.")
 
 
 async def _wrong(_: Request, error: Exception) -> Response:
     """A parameter or a body of the wrong form: which one, and never what stood in it."""
-    first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
-    place = ".".join(str(part) for part in first.get("loc", ())[1:]) or "body"
-    return problem(422, f"{place}: {first.get('msg', 'wrong')}", "See /openapi.json for its form, and send it again.")
+    if not isinstance(error, RequestValidationError):
+        raise error
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return problem(422, *NO_JSON)
+    places = [name_of(part) for part in first["loc"][1:] if isinstance(part, str)]
+    if not places:
+        fix = "Send a JSON object, with Content-Type: application/json."
+        return problem(422, f"the body {says(first)}", fix)
+    return problem(422, f"{'.'.join(places)} {says(first)}", "See /openapi.json for its form, and send it again.")
 
 
 async def _unforeseen(_: Request, error: Exception) -> Response:

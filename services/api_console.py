@@ -17,7 +17,7 @@ from services.api_conversations import conversation
 from services.console import letters
 from services.console.assets import HEADERS, asset
 from services.console.commands import unfinished, waiting_for
-from services.console.hour import Hour
+from services.console.hour import Hour, counted, latencies
 from services.console.live import follow, owners
 from services.console.outcomes import Outcomes
 from services.console.overview import Looked, limits, overview
@@ -75,6 +75,13 @@ def _add_overview(api: FastAPI, looked: Looked) -> None:
     async def get_overview() -> JSONResponse:
         """Rates, echo latency now and per minute of the last hour, lag, headroom and open problems."""
         return JSONResponse(await overview(looked))
+
+    @api.get("/v1/totals")
+    async def get_totals() -> JSONResponse:
+        """What was counted since this process began, and the echo latency of the last minute: cheap to ask often."""
+        before, now = looked.hour.last_minute()
+        totals = {name: counted(now, name) for name in ("items", "messages", "duplicates", "sends", "requests")}
+        return JSONResponse({"totals": totals, "echo": latencies(before, now)})
 
     @api.get("/v1/limits")
     async def get_limits() -> JSONResponse:

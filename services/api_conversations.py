@@ -13,12 +13,15 @@ from schemas.ports import NOWHERE, Event
 from schemas.states import CONVERSATIONS, MESSAGES, Conversation, conversation_key
 from schemas.topics import OUTBOUND, TIMELINE, partition_of
 from services import pages
-from services.api_sends import find, write
+from services.api_sends import encoded, find, write
 from services.console.conversations import page, search
+from services.door import checked, refuse_strays
 from services.running import App
 from services.shard import decode_state
 
 PAGE_MAX = 1_000
+FIELDS = {"takeover": ("minutes", "by"), "release": ("by",), "assign": ("assignee", "by")}
+"""What may be said beside each action."""
 
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 Optional = Annotated[dict[str, Any] | None, Body()]
@@ -61,12 +64,15 @@ def add(api: FastAPI, app: App) -> None:
     @api.post("/v1/conversations/{conversation_id}/{action}", status_code=202)
     async def act(conversation_id: str, action: str, body: Optional = None) -> JSONResponse:
         """Take over (`{minutes?, by?}`), release (`{by?}`) or assign (`{assignee}`) a conversation."""
-        if action not in ("takeover", "release", "assign"):
+        if action not in FIELDS:
             raise HTTPException(404, {"title": "no such action", "fix": "Use takeover, release or assign."})
         state = await conversation(app, conversation_id)
         now = app.clock()
-        data = orjson.dumps({"conversation_id": state.conversation_id, "number": state.number, **(body or {})})
         kind = f"conversation.{action}"
+        refuse_strays(body or {}, FIELDS[action])
+        told = {"conversation_id": state.conversation_id, "number": state.number, **(body or {})}
+        checked(kind, told)
+        data = encoded(told)
         event = Event(f"{action}:{uuid.uuid4()}", kind, state.number, data, now, now, state.conversation_id)
         await write(app, OUTBOUND, event)
         return JSONResponse({"conversation_id": state.conversation_id}, 202)

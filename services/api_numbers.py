@@ -1,5 +1,6 @@
 """`/v1/numbers`: the business numbers, how each stands, its history import, and what an operator says of them."""
 
+import uuid
 from typing import Annotated, Any
 
 import orjson
@@ -18,11 +19,15 @@ from schemas.ports import Event
 from schemas.states import MESSAGES, Number, number_key
 from schemas.topics import INBOUND, partition_of
 from services.api_sends import FAR, write
+from services.door import refuse_strays
 from services.running import App
 from services.shard import decode_state
+from services.token_desk import drop_token, keep_token, whose_token
 
 NUMBERS_MAX = 10_000
 NUMBER_CHARS_MAX = 64
+TOKEN_SET = "TOKEN_SET"  # noqa: S105 - the name of an event
+"""What is said once a number has another token: what held it because of the old one ends."""
 
 Added = Annotated[dict[str, Any], Body()]
 Asked = Annotated[dict[str, Any] | None, Body()]
@@ -39,33 +44,64 @@ def add(api: FastAPI, app: App) -> None:
     @api.get("/v1/numbers/{number}")
     async def get_number(number: str) -> JSONResponse:
         """One number: how it stands, and how far its history import is."""
-        state = await _known(app, number)
+        state = await known(app, number)
         history: Import | None = await _load(app, number, import_key(number), Import)
         return JSONResponse(
-            view(state, app.clock()) | {"history": imports.view(history or Import()), "changed_at": _at(state)}
+            view(state, app.clock())
+            | {"history": imports.view(history or Import()), "changed_at": _at(state)}
+            | {"token": await whose_token(app, number)}
         )
 
     @api.post("/v1/numbers", status_code=202)
     async def add_number(body: Added) -> JSONResponse:
-        """Register a number before its first webhook: `{number, waba?, business_phone?, rate_per_s?}`."""
+        """Register a number before its first webhook: `{number, waba?, business_phone?, rate_per_s?, token?}`."""
+        refuse_strays(body, ("number", "waba", "business_phone", "rate_per_s", "token"))
         number, waba, phone = (body.get(name, "") for name in ("number", "waba", "business_phone"))
         if not all(isinstance(text, str) for text in (number, waba, phone)) or not _is_id(number):
             raise HTTPException(422, {"title": "number is missing", "fix": "Give Meta's phone number id as `number`."})
-        await _say(app, Item(number=number, waba=waba, business_phone=phone, event="REGISTERED", raw=_rate(body)))
+        item = Item(number=number, waba=waba, business_phone=phone, event="REGISTERED", raw=_rate(body))
+        if body.get("token") is not None:
+            await keep_token(app, number, body["token"])
+        await say(app, item)
+        if body.get("token") is not None:
+            await say(app, Item(number=number, event=TOKEN_SET))
         return JSONResponse({"number": number}, 202)
 
+    _add_token(api, app)
+    _add_words(api, app)
+
+
+def _add_token(api: FastAPI, app: App) -> None:
+    @api.put("/v1/numbers/{number}/token", status_code=202)
+    async def set_token(number: str, body: Added) -> JSONResponse:
+        """Give a number an access token of its own, `{token}`; it is sealed, used from now on, and ends a refusal."""
+        await known(app, number)
+        await keep_token(app, number, body.get("token"))
+        await say(app, Item(number=number, event=TOKEN_SET))
+        return JSONResponse({"number": number, "token": "own"}, 202)
+
+    @api.delete("/v1/numbers/{number}/token", status_code=202)
+    async def unset_token(number: str) -> JSONResponse:
+        """Take a number's own access token away; the installation's is used instead, where there is one."""
+        await known(app, number)
+        await drop_token(app, number)
+        await say(app, Item(number=number, event=TOKEN_SET))
+        return JSONResponse({"number": number, "token": await whose_token(app, number)}, 202)
+
+
+def _add_words(api: FastAPI, app: App) -> None:
     @api.post("/v1/numbers/{number}/pause", status_code=202)
     async def pause(number: str) -> JSONResponse:
         """Hold all sends of a number until it is resumed."""
-        await _known(app, number)
-        await _say(app, Item(number=number, event="PAUSED"))
+        await known(app, number)
+        await say(app, Item(number=number, event="PAUSED"))
         return JSONResponse({"number": number, "sending": "paused"}, 202)
 
     @api.post("/v1/numbers/{number}/resume", status_code=202)
     async def resume(number: str) -> JSONResponse:
         """Let a number send again, whoever had paused it: a person says that it may."""
-        await _known(app, number)
-        await _say(app, Item(number=number, event="RESUMED"))
+        await known(app, number)
+        await say(app, Item(number=number, event="RESUMED"))
         return JSONResponse({"number": number, "sending": "on"}, 202)
 
     @api.post("/v1/numbers/{number}/syncs/{kind}", status_code=202)
@@ -74,9 +110,9 @@ def add(api: FastAPI, app: App) -> None:
         named = {"history": HISTORY_ASKED, "contacts": CONTACTS_ASKED}
         if kind not in named:
             raise HTTPException(404, {"title": "no such sync", "fix": "There are: history, contacts."})
-        await _known(app, number)
+        await known(app, number)
         raw = Raw(orjson.dumps(body)) if body else UNSET
-        await _say(app, Item(number=number, event=named[kind], raw=raw))
+        await say(app, Item(number=number, event=named[kind], raw=raw))
         return JSONResponse({"number": number, "asked": kind}, 202)
 
 
@@ -101,6 +137,7 @@ def view(state: Number, now: float) -> dict[str, Any]:
         "sending": "paused" if because else "on",
         "because": because or None,
         "life": lifecycle.life(state, now),
+        "phone_seen_at": rfc3339(state.phone_at) if state.phone_at else None,
         "reason": (standing.why if standing is not None else "") or None,
     }
 
@@ -123,7 +160,7 @@ def _is_id(number: str) -> bool:
     return number.isascii() and number.isalnum() and len(number) <= NUMBER_CHARS_MAX
 
 
-async def _known(app: App, number: str) -> Number:
+async def known(app: App, number: str) -> Number:
     """The number. Raises HTTPException 404."""
     state: Number | None = await _load(app, number, number_key(number), Number)
     if state is None:
@@ -138,10 +175,10 @@ async def _load(app: App, number: str, key: str, kind: Any) -> Any:
     return decode_state(kind, found[key]) if key in found else None
 
 
-async def _say(app: App, item: Item) -> None:
-    """Append an operator's word; 202 once it is durable."""
+async def say(app: App, item: Item) -> None:
+    """Append an operator's word about a number or a person; it is durable when this returns."""
     now, number = app.clock(), item.number
     item.field, item.at, item.received_at = OURS, now, now
-    event_id = f"admin:{number}:{item.event}:{now}"
+    event_id = f"admin:{number}:{item.event}:{now}:{uuid.uuid4().hex[:8]}"
     event = Event(event_id, "webhook.account", number, items.encode(item), now, now, number)
     await write(app, INBOUND, event)

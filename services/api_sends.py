@@ -6,13 +6,13 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Body, FastAPI, Header, HTTPException
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 
 from schemas.instants import rfc3339
 from schemas.ports import Event, LogUnavailable
 from schemas.states import DELIVERY
 from schemas.topics import OUTBOUND, OUTBOUND_BULK
 from sender.command import Command, command_key, story_of
+from services.door import checked, refuse_strays
 from services.running import App
 from services.shard import decode_state
 
@@ -24,30 +24,38 @@ ABOUT = frozenset(
     }
 )
 FAR = float("inf")
+ADDED_SINCE = "What Meta has added since stands inside `message`, with all of Meta's message object."
 
 JsonObject = Annotated[dict[str, Any], Body()]
 IdempotencyKey = Annotated[str | None, Header()]
 
 
 def command(body: dict[str, Any], idempotency_key: str | None) -> dict[str, Any]:
-    """The data of `send.requested` from a request: Meta's own message object plus what we need to know."""
+    """The data of `send.requested` from a request: Meta's own message object plus what we need to know.
+
+    Or the data as it is, with the message in `message`: there, what Meta has added since passes as well.
+    """
     about = {name: value for name, value in body.items() if name in ABOUT}
     about.setdefault("command_id", idempotency_key or str(uuid.uuid4()))
-    about["to"] = body.get("to") or body.get("recipient") or ""
-    about["message"] = {name: value for name, value in body.items() if name not in ABOUT | ADDRESS}
+    rest = {name: value for name, value in body.items() if name not in ABOUT | ADDRESS}
+    message = rest.get("message", rest)
+    to = body.get("to") or body.get("recipient") or ""
+    if to or not isinstance(message, dict) or "status" not in message:  # a read receipt may name nobody
+        about["to"] = to
+    about["message"] = message
     return about
 
 
-def checked(data: dict[str, Any]) -> dict[str, Any]:
-    """The command, if it may be written. Raises HTTPException 422 that names the wrong field as the caller wrote it."""
-    from schemas.events import DATA, explain  # noqa: PLC0415 - the models are slow to import
+def understood(body: dict[str, Any]) -> None:
+    """Raise HTTPException 422 for a field that nobody would read, whether it is meant for us or for Meta."""
+    from schemas.bodies import ENVELOPE, MESSAGES, Common, ReadReceipt  # noqa: PLC0415 - the models are slow to import
+    from schemas.commands import OnlyIf  # noqa: PLC0415 - see above
 
-    try:
-        DATA["send.requested"].model_validate(data)
-    except ValidationError as error:
-        fix = "Mend the field and send it again."
-        raise HTTPException(422, {"title": explain(error).removeprefix("message."), "fix": fix}) from None
-    return data
+    ours = {*ABOUT, *ADDRESS, "message"}
+    metas = () if "message" in body else ("type", *Common.model_fields, *MESSAGES, *ReadReceipt.model_fields, *ENVELOPE)
+    refuse_strays(body, {*ours, *metas}, else_=ADDED_SINCE)
+    if isinstance(body.get("only_if"), dict):
+        refuse_strays(body["only_if"], OnlyIf.model_fields, "only_if.")
 
 
 def encoded(data: dict[str, Any]) -> bytes:
@@ -89,7 +97,9 @@ def add(api: FastAPI, app: App) -> None:
         idempotency_key: IdempotencyKey = None,
     ) -> JSONResponse:
         """Write a send command. 202 once it is durable; what becomes of it is told on `sends`."""
-        data = checked(command(body, idempotency_key))
+        understood(body)
+        data = command(body, idempotency_key)
+        checked("send.requested", data, "" if "message" in body else "message.")
         now = app.clock()
         event = Event(
             f"send:{data['command_id']}",
@@ -99,6 +109,7 @@ def add(api: FastAPI, app: App) -> None:
             now,
             now,
             data["command_id"],
+            trace=data.get("trace") or "",
         )
         await write(app, OUTBOUND_BULK if data.get("lane") == "bulk" else OUTBOUND, event)
         return JSONResponse({"command_id": data["command_id"]}, 202)
@@ -107,16 +118,7 @@ def add(api: FastAPI, app: App) -> None:
     async def get_send(command_id: str) -> JSONResponse:
         """The story of a command so far, in order."""
         state = await _command(app, command_id)
-        return JSONResponse(
-            {
-                "command_id": state.command_id,
-                "number": state.number,
-                "state": state.state,
-                "attempt": state.attempt,
-                "message_id": state.message_id or None,
-                "story": [step | {"at": rfc3339(step["at"])} for step in story_of(state)],
-            }
-        )
+        return JSONResponse(_told(state))
 
     @api.delete("/v1/sends/{command_id}", status_code=202)
     async def cancel_send(command_id: str) -> JSONResponse:
@@ -136,3 +138,18 @@ async def _command(app: App, command_id: str) -> Command:
         raise HTTPException(404, {"title": "no such command", "fix": "It may still be on its way; ask again."})
     state: Command = decode_state(Command, value)
     return state
+
+
+def _told(state: Command) -> dict[str, Any]:
+    return {
+        "command_id": state.command_id,
+        "number": state.number,
+        "state": state.state,
+        "attempt": state.attempt,
+        "kind": state.kind,
+        "template": state.template or None,
+        "body": "fallback" if state.fell_back else "message",
+        "origin": state.origin,
+        "message_id": state.message_id or None,
+        "story": [step | {"at": rfc3339(step["at"])} for step in story_of(state)],
+    }

@@ -13,18 +13,22 @@ from functools import partial
 import httpx
 import structlog
 
+from echo_sync.automatic import Signs
 from echo_sync.conversations import Conversations
 from echo_sync.media import Fetching
 from echo_sync.messages import Messages
 from ingest.app import create_app as create_public_app
+from ingest.refusals import Clients
 from ingest.webhook import Append, Webhook
 from schemas.ports import Event, EventLog, Lease, LogUnavailable, Processor, State
-from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number
+from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number, Reach, Template
 from sender import graph
 from sender.delivery import Delivery
+from services.access_tokens import AccessTokens
+from services.confirming import Confirming
 from services.dead_letters import VERSION
 from services.edge import Edge
-from services.edition import open_edition
+from services.edition import Edition, open_edition
 from services.hearing import Hearing
 from services.leases import LeaseKeeper
 from services.media import MediaWorker
@@ -38,8 +42,9 @@ from services.relay_courier import client as relay_client
 from services.relay_registry import Registry
 from services.runner import Perform, Runner
 from services.running import App, Clock, figures
+from services.sealing import Sealer, sealer_of
 from services.sending import Sending
-from services.settings import Settings, SettingsError, secrets
+from services.settings import Settings, guarded, secrets, short_secrets
 
 ROLES = ("ingest", "echo-sync", "sender", "media", "relay")
 STOP_LISTENING_S = 1.0
@@ -53,6 +58,8 @@ log = structlog.get_logger()
 FOREIGN_TYPES: dict[tuple[str, str], type[State]] = {
     (MESSAGES, "i"): Alias,
     (MESSAGES, "n"): Number,
+    (MESSAGES, "r"): Reach,
+    (MESSAGES, "t"): Template,
     (CONVERSATIONS, "v"): Conversation,
 }
 
@@ -76,13 +83,17 @@ async def open_app(
     """Open everything that `roles` need and start it; close it in reverse order.
 
     Tests pass a clock, a transport in Graph's place, a log wrapped around the real one, and an SQLite VFS.
-    Raises SettingsError, PortInUse or FileInUse before anything has an effect.
+    Raises SettingsError, FileInUse, FolderUnusable or CannotListen with what to do about it.
     """
+    guarded(settings)
     async with AsyncExitStack() as stack:
-        secrets_given = secrets(settings) if "ingest" in roles else []
+        secrets_given, sealer = (secrets(settings) if "ingest" in roles else []), sealer_of(settings.encryption_keys)
+        if secrets_given and (fix := short_secrets(settings)):
+            log.warning("app_secret_short", fix=fix)
         edition = await open_edition(settings, clock, stack, vfs)
         log_ = wrap_log(edition.log) if wrap_log else edition.log
-        app = App(settings, tuple(roles), edition, log_, edition.store, Metrics(settings.metrics_numbers), clock)
+        tokens, metrics = _tokens(settings, edition, sealer, clock), Metrics(settings.metrics_numbers)
+        app = App(settings, tuple(roles), edition, log_, edition.store, metrics, clock, tokens)
         if edition.file is not None:
             app.tasks.append(edition.file.start())
         key = await app.store.installation_key()
@@ -96,12 +107,7 @@ async def open_app(
 
 def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: httpx.AsyncBaseTransport | None) -> None:
     if "echo-sync" in app.roles:
-        _start(
-            app,
-            stack,
-            Messages(key, timeline_raw=app.settings.timeline_raw, registration=app.settings.registration),
-            None,
-        )
+        _start(app, stack, _messages(app.settings, key), _confirming(app, stack, transport))
         _start(app, stack, Conversations(app.settings.pause_minutes * 60), None)
     if "sender" in app.roles:
         url, version = app.settings.meta_graph_url.rstrip("/"), app.settings.meta_graph_version
@@ -111,15 +117,35 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
             app.log,
             app.store,
             api,
-            _token_of(app.settings),
+            app.tokens,
             lambda lease, for_s: app.keepers[DELIVERY].holds(lease, for_s),  # noqa: PLW0108 - made just below
             app.clock,
             lambda outcome, seconds: app.metrics.graph.labels(outcome).observe(seconds),
         )
         app.hearing = Hearing(app.clock, listens="ingest" in app.roles)
-        _start(app, stack, Delivery(key), sending, app.hearing)
+        _start(app, stack, Delivery(key, opt_in_required=app.settings.opt_in_required), sending, app.hearing)
     if "media" in app.roles:
         _start_media(app, stack, transport)
+
+
+def _messages(settings: Settings, key: bytes) -> Messages:
+    return Messages(
+        key,
+        timeline_raw=settings.timeline_raw,
+        registration=settings.registration,
+        signs=Signs(
+            settings.automatic_within_s, settings.automatic_quiet_days * 86_400, settings.automatic_conversations
+        ),
+        opt_out_words=settings.opt_out_words,
+        opt_in_words=settings.opt_in_words,
+    )
+
+
+def _confirming(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> Confirming:
+    client = graph.client(transport)
+    stack.push_async_callback(client.aclose)
+    root = f"{app.settings.meta_graph_url.rstrip('/')}/{app.settings.meta_graph_version}"
+    return Confirming(app.log, client, root, app.tokens.of, app.clock)
 
 
 def _start_media(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> None:
@@ -128,8 +154,8 @@ def _start_media(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTran
     stack.push_async_callback(client.aclose)
     url, version = app.settings.meta_graph_url.rstrip("/"), app.settings.meta_graph_version
     fetcher = Fetcher(client, url, version, resolve=resolver())
-    token_of, kept = _token_of(app.settings), app.metrics.media_kept
-    app.media = MediaWorker(app.log, store, fetcher, client, f"{url}/{version}", token_of, app.clock, kept)
+    kept = app.metrics.media_kept
+    app.media = MediaWorker(app.log, store, fetcher, client, f"{url}/{version}", app.tokens.of, app.clock, kept)
     _start(app, stack, Fetching(VERSION), app.media)
     stack.push_async_callback(app.media.close)
 
@@ -157,9 +183,10 @@ def _start_relaying(app: App, stack: AsyncExitStack) -> None:
         stack.push_async_callback(_stop_processor, task)
 
 
-def _token_of(settings: Settings) -> Callable[[str], str | None]:
+def _tokens(settings: Settings, edition: Edition, sealer: Sealer, clock: Clock) -> AccessTokens:
     token = settings.meta_access_token
-    return lambda _: token.get_secret_value() if token is not None else None
+    default = token.get_secret_value() if token is not None else None
+    return AccessTokens(edition.store, sealer, default, edition.log.partitions, edition.owner, clock)
 
 
 def _start(
@@ -170,7 +197,7 @@ def _start(
         app.log,
         app.store,
         app.clock,
-        app.metrics,
+        app.notices,
         foreign=foreign_type,
         perform=perform,
         hearing=hearing,
@@ -203,8 +230,6 @@ async def _start_listeners(app: App, stack: AsyncExitStack, app_secrets: list[by
     from services.api import create_admin_app  # noqa: PLC0415 - FastAPI is slow to import; tools do without it
 
     settings = app.settings
-    if settings.admin_token is None and settings.admin_host not in ("127.0.0.1", "::1", "localhost"):
-        raise SettingsError("COEXIST_ADMIN_TOKEN must be set when COEXIST_ADMIN_HOST is not loopback.")
     app.admin = Edge(create_admin_app(app), settings.admin_host, settings.admin_port)
     stack.push_async_callback(app.admin.stop, STOP_LISTENING_S)
     for close in app.closing:
@@ -212,14 +237,17 @@ async def _start_listeners(app: App, stack: AsyncExitStack, app_secrets: list[by
     await app.admin.start()
     if "ingest" in app.roles:
         token = settings.meta_verify_token
+        clients = Clients(settings.trusted_proxies)
         webhook = Webhook(
             _observed_append(app),
             app_secrets,
             token.get_secret_value().encode() if token else b"",
             app.clock,
-            app.metrics,
+            app.notices,
+            clients,
         )
-        app.public = Edge(create_public_app(webhook), settings.host, settings.port)
+        refusals = None if clients.proxies else clients.unsigned
+        app.public = Edge(create_public_app(webhook), settings.host, settings.port, refusals=refusals)
         stack.push_async_callback(app.public.stop, STOP_LISTENING_S)
         await app.public.start()
 

@@ -12,11 +12,12 @@ from functools import partial
 from rich.console import Console
 from rich.table import Table
 
-from services import bench_flow, bench_ingest, bench_lasting, bench_send
+from services import bench_flow, bench_import, bench_ingest, bench_lasting, bench_send
 from services.bench_line import Line, Say
 from services.bench_rig import BenchFailed, cores
 
 MEMORY_EVENTS = 200_000
+IMPORTED = 200_000
 WIDE = 160
 
 Measure = Callable[[Say], Iterator[Line]]
@@ -30,7 +31,7 @@ class Goal:
     measure: Measure
 
 
-def goals(memory_events: int) -> tuple[Goal, ...]:
+def goals(memory_events: int, imported: int) -> tuple[Goal, ...]:
     """What is measured here; the cluster's goals need other machines' help."""
     return (
         Goal("P1", bench_ingest.one_message),
@@ -42,16 +43,17 @@ def goals(memory_events: int) -> tuple[Goal, ...]:
         Goal("P9", bench_flow.growth),
         Goal("P10", partial(bench_lasting.start_and_memory, events=memory_events)),
         Goal("P11", bench_lasting.restart),
+        Goal("P12", partial(bench_import.beside_an_import, messages=imported)),
     )
 
 
 VERDICTS = {True: "[green]met[/]", False: "[red]missed[/]", None: "-"}
 
 
-def main(only: list[str], memory_events: int = MEMORY_EVENTS) -> bool:
+def main(only: list[str], memory_events: int = MEMORY_EVENTS, imported: int = IMPORTED) -> bool:
     """Measure the goals named, or all. True when every measured goal is met."""
     progress = Console(stderr=True)
-    known = goals(memory_events)
+    known = goals(memory_events, imported)
     chosen = [goal for goal in known if not only or goal.name in only]
     if unknown := set(only) - {goal.name for goal in known}:
         names = ", ".join(goal.name for goal in known)

@@ -29,21 +29,53 @@ _SAID = (
 _MESSAGE = b'{"from":"1555%07d","from_user_id":"US.902100000000%d",'
 _ECHO = b'{"from":"15550100001","to":"1555%07d","to_user_id":"US.902100000000%d",'
 
+HISTORY_FROM = 1 << 40
+"""Where the ids of imported messages begin, so that none is a live one's."""
+IMPORTED_PHONES = b"1666"
+"""How the phones of people begin who are known from history alone."""
+THREAD = 10
+_HISTORY = (
+    b'{"object":"whatsapp_business_account","entry":[{"id":"700000000000001","changes":[{"field":"history","value":'
+    b'{"messaging_product":"whatsapp","metadata":{"display_phone_number":"15550100001","phone_number_id":"8%014d"},'
+    b'"history":[{"metadata":{"phase":1,"chunk_order":%d,"progress":50},"threads":[%b]}]}}]}]}'
+)
+_THREAD = b'{"id":"1666%07d","context":{"wa_id":"1666%07d","user_id":"US.902190000000%d"},"messages":[%b]}'
+_OLD = b'{"history_context":{"status":"READ"},"from":"1666%07d",'
+_OLD_OURS = b'{"history_context":{"status":"READ"},"from":"15550100001","to":"1666%07d",'
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     """Who talks to whom. Message i belongs to contact i mod `contacts`, and a contact always to the same number.
 
     `messages`: per webhook. `echo_every`: every so manieth webhook is from the Business App; 0 is none.
+    `imported`: each webhook is a chunk of the first number's history instead, with people of its own.
     """
 
     messages: int = 1
     numbers: int = 12
     contacts: int = 1_200
     echo_every: int = 0
+    imported: bool = False
 
     def body(self, index: int) -> bytes:
         """The body of webhook `index`, the same for the same index."""
+        return self._chunk(index) if self.imported else self._live(index)
+
+    def _chunk(self, index: int) -> bytes:
+        """One thread per ten messages, every other one from the app, a day older with each chunk."""
+        threads = []
+        for start in range(index * self.messages, (index + 1) * self.messages, THREAD):
+            contact = start // THREAD % self.contacts
+            said = (
+                (_OLD_OURS if message % 2 else _OLD) % contact
+                + _SAID % (HISTORY_FROM + message, SENT_AT - 86_400 - index)
+                for message in range(start, min(start + THREAD, (index + 1) * self.messages))
+            )
+            threads.append(_THREAD % (contact, contact, contact, b",".join(said)))
+        return _HISTORY % (0, index, b",".join(threads))
+
+    def _live(self, index: int) -> bytes:
         echo = bool(self.echo_every) and index % self.echo_every == 0
         number = index % self.numbers
         per_number = max(1, self.contacts // self.numbers)

@@ -5,17 +5,18 @@ Everything here is `services.app` with nothing left out; only who feeds it and w
 
 import asyncio
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from schemas.ports import Commit
-from schemas.topics import INBOUND, TIMELINE
+from schemas.ports import Commit, Event
+from schemas.topics import CONVERSATIONS, INBOUND, TIMELINE
 from services import logs
 from services.app import open_app
-from services.bench_bodies import SECRET, Workload
+from services.bench_bodies import IMPORTED_PHONES, SECRET, Workload
 from services.bench_load import percentile
 from services.edition import FILE_NAME
 from services.log_sqlite import SqliteLog
@@ -42,10 +43,17 @@ def settings_of(folder: Path) -> Settings:
 
 
 class Watcher:
-    """Reads `timeline` as a subscriber in the same process does, and keeps how long each message took to get there."""
+    """Reads `timeline` as a subscriber in the same process does, and keeps how long each message took to get there.
+
+    Of imported messages it keeps how many there were and when, and how many conversations they woke.
+    """
 
     def __init__(self) -> None:
         self.times: list[float] = []
+        self.since: list[float] = []
+        self.imported = 0
+        self.woken = 0
+        self.first_imported = self.last_imported = math.inf
         self._tasks: list[asyncio.Task[None]] = []
 
     def follow(self, app: App) -> None:
@@ -53,20 +61,51 @@ class Watcher:
         self._tasks = [asyncio.create_task(self._shard(app, shard)) for shard in range(app.log.partitions)]
 
     async def _shard(self, app: App, shard: int) -> None:
-        reader = await app.log.reader((TIMELINE,), shard, {TIMELINE: await app.log.end(TIMELINE, shard)})
+        topics = (TIMELINE, CONVERSATIONS)
+        reader = await app.log.reader(topics, shard, {topic: await app.log.end(topic, shard) for topic in topics})
         while True:
             records = await reader.poll(WATCH_RECORDS, 1.0)
             now = app.clock()
-            self.times.extend(now - r.event.recorded_at for r in records if r.event.type == "message.added")
+            for record in records:
+                if record.event.type == "message.added":
+                    self._added(record.event, now)
+                elif record.topic == CONVERSATIONS:
+                    self.woken += is_woken_history(record.event.data or b"")
+
+    def _added(self, event: Event, now: float) -> None:
+        if b'"historical":true' in (event.data or b""):
+            self.imported += 1
+            self.first_imported = min(self.first_imported, event.recorded_at)
+            self.last_imported = now
+        else:
+            self.times.append(now - event.recorded_at)
+            self.since.append(event.recorded_at)
 
     def summary(self) -> dict[str, float]:
-        """How many, and the percentiles in milliseconds."""
-        ordered = sorted(self.times)
-        return {
-            "count": len(ordered),
-            "p50_ms": percentile(ordered, 0.50) * 1000,
-            "p99_ms": percentile(ordered, 0.99) * 1000,
-        }
+        """How many and the percentiles in milliseconds, before and while history was imported."""
+        before, meanwhile = [], []
+        for since, time_s in zip(self.since, self.times, strict=True):
+            if since < self.first_imported:
+                before.append(time_s)
+            elif since <= self.last_imported:
+                meanwhile.append(time_s)
+        import_s = self.last_imported - self.first_imported if self.imported else 0.0
+        about = {"imported": self.imported, "import_s": import_s, "woken": self.woken}
+        return _percentiles("", before) | _percentiles("import_", meanwhile) | about
+
+
+def _percentiles(prefix: str, times: list[float]) -> dict[str, float]:
+    ordered = sorted(times)
+    p50_ms, p99_ms = percentile(ordered, 0.50) * 1000, percentile(ordered, 0.99) * 1000
+    return {f"{prefix}count": len(ordered), f"{prefix}p50_ms": p50_ms, f"{prefix}p99_ms": p99_ms}
+
+
+def is_woken_history(state: bytes) -> bool:
+    """Whether a conversation that only history knows has an owner, a window, a pause or something unread."""
+    if b'"wa_id":"' + IMPORTED_PHONES not in state:
+        return False
+    quiet = b'"owner":"unknown"' in state and b'"unread":0' in state
+    return not quiet or b"window_expires_at" in state or b"automation_paused_until" in state
 
 
 def watch(roles: Sequence[str]) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from echo_sync.costs import CATEGORIES, TYPES
+from schemas.countries import UNKNOWN
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES
 from schemas.topics import TOPICS
 from services.metric import ENDINGS, Label, Metric
@@ -134,7 +136,27 @@ _TRUTH = (
         "Conversations that a person took over from automation.",
         by=_of("app", "agent"),
     ),
+    _counter(
+        "coexist_automatic_texts_total",
+        "messages",
+        "Messages of the app that seem automatic, by the sign that told them; corrected: one that was not, after all.",
+        sign=_of("greeting", "repeated_text", "corrected"),
+    ),
     _counter("coexist_statuses_total", "statuses", "Statuses of messages, each once.", status=_of(*STATUSES, OTHER)),
+    _counter(
+        "coexist_priced_messages_total",
+        "messages",
+        "Messages by the price that Meta's statuses tell, each once. It is what Meta told, not an invoice.",
+        category=_of(*sorted(CATEGORIES), OTHER),
+        type=_of(*sorted(TYPES), OTHER),
+        billable=_of("billable", "free"),
+    ),
+    _counter(
+        "coexist_billable_messages_total",
+        "messages",
+        "Messages that Meta charges for, by country; `GET /v1/costs` has both together.",
+        country=Label((UNKNOWN,), "[A-Z]{2}", 250, "ISO 3166 codes by the prefix of the customer's phone"),
+    ),
     _counter("coexist_events_published_total", "events", "Events published.", topic=_TOPIC, type=_TYPE),
     _gauge("coexist_history_incomplete", "numbers", "Numbers whose history import has a gap or has fallen silent."),
 )
@@ -152,6 +174,7 @@ _SENDING = (
         "Time of a send request to Meta's Graph API.",
         outcome=_of("accepted", "rejected", "ambiguous", "not_sent"),
     ),
+    _gauge("coexist_media_queue_depth", "messages", "Messages whose media is still to be fetched and kept."),
     _gauge("coexist_sends_queue_depth", "commands", "Commands in line or under way."),
     _gauge(
         "coexist_sends_ambiguous", "commands", "Commands whose answer never came and that no evidence has settled yet."

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import click
 import orjson
 
-from services.failure import USAGE, Failure
+from services.arguments import LETTER
+from services.failure import settings_or_exit
 
 if TYPE_CHECKING:
     from services.admin_client import AdminClient
@@ -13,12 +14,8 @@ if TYPE_CHECKING:
 
 def _client() -> "AdminClient":
     from services.admin_client import AdminClient  # noqa: PLC0415
-    from services.settings import SettingsError, load  # noqa: PLC0415
 
-    try:
-        return AdminClient(load())
-    except SettingsError as problem:
-        raise Failure(str(problem), USAGE) from None
+    return AdminClient(settings_or_exit())
 
 
 @click.group("dead-letters")
@@ -36,7 +33,7 @@ def list_letters(state: str) -> None:
 
 
 @dead_letters.command()
-@click.argument("letter")
+@click.argument("letter", type=LETTER)
 def show(letter: str) -> None:
     """One dead letter, whole, as JSON."""
     found = _client().call("GET", f"/v1/dead-letters/{letter}")
@@ -44,14 +41,14 @@ def show(letter: str) -> None:
 
 
 @dead_letters.command()
-@click.argument("letter")
+@click.argument("letter", type=LETTER)
 def replay(letter: str) -> None:
     """Let it be tried again: its record is appended to its topic once more."""
     click.echo(f"{letter}: {_client().call('POST', f'/v1/dead-letters/{letter}/replay')['state']}")
 
 
 @dead_letters.command()
-@click.argument("letter")
+@click.argument("letter", type=LETTER)
 def discard(letter: str) -> None:
     """Be done with it."""
     click.echo(f"{letter}: {_client().call('POST', f'/v1/dead-letters/{letter}/discard')['state']}")

@@ -2,27 +2,19 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from services.failure import FAILED, USAGE, Failure
+from services.arguments import META_ID, SECONDS, URL
+from services.failure import FAILED, USAGE, Failure, settings_or_exit
 
 if TYPE_CHECKING:
     import httpx
 
-    from services.doctor import Finding
     from services.graph_account import GraphAccount
+    from services.preflight import Finding
     from services.settings import Settings
-
-
-def _settings() -> "Settings":
-    from services.settings import SettingsError, load  # noqa: PLC0415
-
-    try:
-        return load()
-    except SettingsError as problem:
-        raise Failure(str(problem), USAGE) from None
 
 
 def _graph(settings: "Settings", token: str = "") -> "GraphAccount":
@@ -34,14 +26,14 @@ def _graph(settings: "Settings", token: str = "") -> "GraphAccount":
 
 
 @click.command()
-@click.option("--waba", required=True, help="WhatsApp Business Account id, from Embedded Signup.")
+@click.option("--waba", type=META_ID, required=True, help="WhatsApp Business Account id, from Embedded Signup.")
 @click.option("--code", default="", help="Code of Embedded Signup, exchanged for a token; works once, for seconds.")
 @click.option("--save-token", type=click.Path(path_type=Path), help="With --code: the file that keeps the token.")
 @click.option("--token-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A file with a token.")
-@click.option("--number", "only", multiple=True, help="Only this phone number id; may be repeated.")
+@click.option("--number", "only", type=META_ID, multiple=True, help="Only this phone number id; may be repeated.")
 @click.option("--history/--no-history", default=True, show_default=True, help="Ask for the last 180 days of chats.")
 @click.option(
-    "--wait", "wait_s", type=float, default=60, show_default=True, help="Show the import for so many seconds."
+    "--wait", "wait_s", type=SECONDS, default=60, show_default=True, help="Show the import for so many seconds."
 )
 def onboard(
     waba: str,
@@ -58,7 +50,7 @@ def onboard(
 
     if bool(code) != (save_token is not None) or (code and token_file):
         raise Failure("Give --code with --save-token FILE, or --token-file FILE, or set COEXIST_META_ACCESS_TOKEN.", 2)
-    settings = _settings()
+    settings = settings_or_exit()
     admin = AdminClient(settings)
     admin.call("GET", "/v1/numbers")
     graph = _graph(settings, token_file.read_text().strip() if token_file else "")
@@ -67,10 +59,20 @@ def onboard(
             graph = _exchanged(settings, graph, code, save_token)
         if not graph.token:
             raise Failure("There is no token: give --code or --token-file, or set COEXIST_META_ACCESS_TOKEN.", USAGE)
-        done = Onboarding(admin, graph, waba, click.echo, only, history).run()
+        theirs = token_file is not None or save_token is not None
+        done = Onboarding(admin, graph, waba, click.echo, only, history, theirs).run()
     for number in done if history else ():
         for line in follow(admin, number, wait_s):
             click.echo(line)
+
+
+def token_in(file: TextIO | None) -> dict[str, str]:
+    """What a file says of a number's token, empty where there is no file."""
+    if file is None:
+        return {}
+    if not (token := file.read().strip()):
+        raise Failure("The token file is empty.", USAGE)
+    return {"token": token}
 
 
 def _exchanged(settings: "Settings", graph: "GraphAccount", code: str, path: Path) -> "GraphAccount":
@@ -96,30 +98,31 @@ def _exchanged(settings: "Settings", graph: "GraphAccount", code: str, path: Pat
 
 
 @click.group(invoke_without_command=True)
-@click.option("--waba", multiple=True, help="Look at this account, too; may be repeated.")
-@click.option("--webhook-url", default="", help="The address that Meta calls, to be tried from here.")
+@click.option("--waba", type=META_ID, multiple=True, help="Look at this account, too; may be repeated.")
+@click.option("--webhook-url", type=URL, default="", help="The address that Meta calls, to be tried from here.")
 @click.pass_context
 def doctor(context: click.Context, waba: tuple[str, ...], webhook_url: str) -> None:
     """Look at every prerequisite, and say what to do about what fails."""
     if context.invoked_subcommand is not None:
         return
-    from services.doctor import Doctor, Finding  # noqa: PLC0415
+    from services.doctor import Doctor  # noqa: PLC0415
+    from services.preflight import Finding  # noqa: PLC0415
     from services.settings import SettingsError, load  # noqa: PLC0415
 
     try:
         settings = load()
     except SettingsError as problem:
-        _show(Finding("settings", ok=False, says="cannot be used", fix=str(problem)))
+        show(Finding("settings", ok=False, says="cannot be used", fix=str(problem)))
         sys.exit(FAILED)
-    _show(Finding("settings", ok=True, says="can be read"))
+    show(Finding("settings", ok=True, says="can be read"))
     graph = _graph(settings)
     with graph.client as client:
-        failed = sum([_show(finding) for finding in Doctor(settings, graph, client, waba, webhook_url).examine()])
+        failed = sum([show(finding) for finding in Doctor(settings, graph, client, waba, webhook_url).examine()])
     click.echo(f"\n{failed} to mend." if failed else "\nAll is well.")
     sys.exit(FAILED if failed else 0)
 
 
-def _show(finding: "Finding") -> bool:
+def show(finding: "Finding") -> bool:
     """Print a finding; True when it failed."""
     mark, colour = {True: ("✓", "green"), False: ("✗", "red"), None: ("·", "yellow")}[finding.ok]
     click.echo(f"{click.style(mark, fg=colour)} {finding.what:28} {finding.says}".rstrip())
@@ -129,8 +132,10 @@ def _show(finding: "Finding") -> bool:
 
 
 @doctor.command("echo")
-@click.option("--number", default="", help="Phone number id; default: the only one that is known.")
-@click.option("--wait", "wait_s", type=float, default=120, show_default=True, help="How long to wait for each message.")
+@click.option("--number", type=META_ID, default="", help="Phone number id; default: the only one that is known.")
+@click.option(
+    "--wait", "wait_s", type=SECONDS, default=120, show_default=True, help="How long to wait for each message."
+)
 def doctor_echo(number: str, wait_s: float) -> None:
     """Send one message each way, and print where the time went."""
     import httpx  # noqa: PLC0415
@@ -138,7 +143,7 @@ def doctor_echo(number: str, wait_s: float) -> None:
     from services.admin_client import AdminClient  # noqa: PLC0415
     from services.doctor_echo import EchoTest, sandbox_at  # noqa: PLC0415
 
-    settings = _settings()
+    settings = settings_or_exit()
     admin = AdminClient(settings)
     known = [one["number"] for one in admin.call("GET", "/v1/numbers")["numbers"]]
     with httpx.Client(headers=admin.headers, trust_env=False) as client:

@@ -1,37 +1,38 @@
 """What those who operate Coexist call from containers and jobs: `coexist ready` and `coexist migrate`."""
 
 import asyncio
-import http.client
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
 
-from services.failure import FAILED, UNREACHABLE, USAGE, Failure
+from services.arguments import SECONDS
+from services.failure import FAILED, UNREACHABLE, USAGE, Failure, settings_or_exit
 
 if TYPE_CHECKING:
     from services.settings import Settings
 
+READY = 200
 ASK_S = 2.0
 ASK_AGAIN_S = 0.2
 
 
 @click.command()
-@click.option("--wait", "wait_s", default=0.0, help="Wait so many seconds for it.")
+@click.option("--wait", "wait_s", type=SECONDS, default=0.0, help="Wait so many seconds for it.")
 def ready(wait_s: float) -> None:
     """Ask whether the service here is ready: exit 0; 1 when it runs but is not ready yet; 3 when it does not answer."""
     from services.admin_client import AdminClient  # noqa: PLC0415 - beside its use, as in all commands
 
-    end = time.monotonic() + max(0.0, wait_s)
+    end = time.monotonic() + wait_s
     while True:
         try:
-            status = _status(AdminClient(_settings()).url)
+            status = _status(AdminClient(settings_or_exit()).url)
         except Failure as problem:
             if time.monotonic() >= end:
                 raise problem from None
         else:
-            if status == http.client.OK:
+            if status == READY:
                 click.echo("ready")
                 return
             if time.monotonic() >= end:
@@ -41,6 +42,8 @@ def ready(wait_s: float) -> None:
 
 def _status(url: str) -> int:
     """The status of /readyz. Raises Failure when nobody answers."""
+    import http.client  # noqa: PLC0415
+
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=ASK_S)
@@ -58,12 +61,12 @@ def migrate() -> None:
     """Bring the schema of the store up to date, with the service stopped. Starting the service does the same."""
     from schemas.ports import LogUnavailable  # noqa: PLC0415
     from services.settings import SettingsError  # noqa: PLC0415
-    from services.sqlite_file import FileInUse  # noqa: PLC0415
+    from services.sqlite_file import FileInUse, FolderUnusable  # noqa: PLC0415
 
-    settings = _settings()
+    settings = settings_or_exit()
     try:
         where = asyncio.run(_migrate(settings))
-    except SettingsError as problem:
+    except (SettingsError, FolderUnusable) as problem:
         raise Failure(str(problem), USAGE) from None
     except (LogUnavailable, FileInUse) as problem:
         raise Failure(f"{str(problem).rstrip('.')}.", UNREACHABLE) from None
@@ -88,12 +91,3 @@ async def _migrate(settings: "Settings") -> str:
     async with AsyncExitStack() as stack:
         edition = await open_edition(settings, time.time, stack)
         return str(edition.file.path) if edition.file is not None else edition.name
-
-
-def _settings() -> "Settings":
-    from services.settings import SettingsError, load  # noqa: PLC0415
-
-    try:
-        return load()
-    except SettingsError as problem:
-        raise Failure(str(problem), USAGE) from None

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from services.failure import USAGE, Failure
+from services.arguments import META_ID, URL
+from services.failure import Failure, settings_or_exit
 
 if TYPE_CHECKING:
     from services.admin_client import AdminClient
@@ -12,12 +13,8 @@ if TYPE_CHECKING:
 
 def _client() -> "AdminClient":
     from services.admin_client import AdminClient  # noqa: PLC0415
-    from services.settings import SettingsError, load  # noqa: PLC0415
 
-    try:
-        return AdminClient(load())
-    except SettingsError as problem:
-        raise Failure(str(problem), USAGE) from None
+    return AdminClient(settings_or_exit())
 
 
 @click.group()
@@ -30,10 +27,10 @@ def relay() -> None:
 
 
 @relay.command()
-@click.argument("url")
+@click.argument("url", type=URL)
 @click.option("--topic", "topics", multiple=True, default=("timeline",), show_default=True, help="May be repeated.")
 @click.option("--type", "types", multiple=True, help="Only events of this type; may be repeated.")
-@click.option("--number", "numbers", multiple=True, help="Only this phone number id; may be repeated.")
+@click.option("--number", "numbers", type=META_ID, multiple=True, help="Only this phone number id; may be repeated.")
 @click.option("--from-start", is_flag=True, help="Begin with the oldest event that is kept, not with the next one.")
 def add(url: str, topics: tuple[str, ...], types: tuple[str, ...], numbers: tuple[str, ...], from_start: bool) -> None:  # noqa: FBT001 - click's way
     """Send events to URL from now on. Prints the relay's id and its secret, which is shown only here."""
@@ -94,7 +91,7 @@ def rotate(relay_id: str) -> None:
 
 @relay.command()
 @click.argument("relay_id")
-@click.option("--number", required=True, help="Phone number id.")
+@click.option("--number", type=META_ID, required=True, help="Phone number id.")
 @click.option("--topic", default="timeline", show_default=True, help="One of the relay's topics.")
 @click.option("--from-seq", type=click.IntRange(min=1), required=True, help="The first seq to send again.")
 def replay(relay_id: str, number: str, topic: str, from_seq: int) -> None:

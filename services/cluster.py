@@ -1,10 +1,6 @@
 """The cluster edition: Kafka as the log, Postgres as the store, an outbox between them, leases of seconds."""
 
 import asyncio
-import logging
-import os
-import secrets
-import socket
 from contextlib import AsyncExitStack
 
 from echo_sync.conversations import Conversations
@@ -12,13 +8,15 @@ from echo_sync.messages import Messages
 from schemas.ports import Lease, LogUnavailable
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES
 from sender.delivery import Delivery
-from services import kafka_topics
+from services import kafka_topics, move_mark
 from services.edition import Edition, Holds, Work
-from services.kafka_client import Kafka, Writer, kafka_of
+from services.kafka_client import Kafka, kafka_of
 from services.log_kafka import KafkaLog
 from services.outbox import Outbox
+from services.owner import own_name
 from services.postgres import Postgres
 from services.settings import Settings, SettingsError
+from services.sqlite_file import usable
 from services.store_postgres import PostgresStore
 
 LEASE_TTL_S = 7.0
@@ -31,23 +29,23 @@ FLUSH_S = 1.0
 async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
     """Connect to both and check the topics. Raises SettingsError with what is wrong and what to do."""
     kafka = kafka_of(settings)
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells each retry twenty times a second; we tell once
     try:
         await _check_topics(kafka, settings.partitions)
         database = Postgres(settings.database_url.get_secret_value() if settings.database_url else "")
         stack.push_async_callback(database.close)
         await database.start()
+        await _refuse_half_moved(database)
         log = KafkaLog(kafka, settings.partitions, groups_of(settings.topic_prefix))
         stack.push_async_callback(log.close)
         await log.start()
     except LogUnavailable as problem:
         raise SettingsError(f"The cluster cannot be used: {problem}.") from None
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with usable(settings.data_dir / "admin.json"):
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
     store = PostgresStore(database, settings.partitions)
-    writer = Writer(kafka)
-    stack.push_async_callback(writer.close)
-    owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(3)}"
-    publishing = _Publishing(store, kafka, writer, log)
+    publishing = _Publishing(store, kafka, log)
+    stack.push_async_callback(publishing.outbox.close)
+    owner = own_name(settings.data_dir, stack)
     return Edition("cluster", log, store, owner, LEASE_TTL_S, None, publishing.around, publishing.outbox.unpublished)
 
 
@@ -63,6 +61,12 @@ async def _check_topics(kafka: Kafka, partitions: int) -> None:
         raise SettingsError(" ".join(wrong))
 
 
+async def _refuse_half_moved(database: Postgres) -> None:
+    mark = move_mark.read(await database.one(move_mark.MARK_READ))
+    if mark is not None and not mark.done:
+        raise SettingsError(move_mark.HALF_MOVED)
+
+
 def _nobody_yet(lease: Lease, for_s: float) -> bool:
     return False
 
@@ -70,9 +74,9 @@ def _nobody_yet(lease: Lease, for_s: float) -> bool:
 class _Publishing:
     """Puts an outbox beside the work of every shard."""
 
-    def __init__(self, store: PostgresStore, kafka: Kafka, writer: Writer, log: KafkaLog) -> None:
+    def __init__(self, store: PostgresStore, kafka: Kafka, log: KafkaLog) -> None:
         self._holds: Holds = _nobody_yet
-        self.outbox = Outbox(store, kafka, writer, log, self._held)
+        self.outbox = Outbox(store, kafka, log, self._held)
         store.told = self.outbox.told
 
     def _held(self, lease: Lease, for_s: float) -> bool:

@@ -33,6 +33,9 @@ CUSTOMERS = 14
 PAUSE_MINUTES = 0.15
 """In the demo a person's answer holds the bot back for nine seconds, so that both are seen at work."""
 
+AUTOMATIC_WITHIN_S = 0
+"""The people of the demo answer faster than any greeting, so there speed tells nothing."""
+
 
 class Demo:
     """One showing. `balanced` says afterwards whether the sandbox's ledger and our timeline agree."""
@@ -171,6 +174,7 @@ def demo_settings(folder: Path, graph_url: str) -> Settings:
             "meta_access_token": DEFAULT_TOKEN,
             "meta_graph_url": graph_url,
             "pause_minutes": PAUSE_MINUTES,
+            "automatic_within_s": AUTOMATIC_WITHIN_S,
         }
     )
 

@@ -4,8 +4,6 @@ It changes nothing and sends nothing to customers: the webhook is tried with an 
 """
 
 import secrets
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 
-import apsw
 import click
 import httpx
 import orjson
@@ -28,28 +25,15 @@ from services.graph_account import (
     GraphRefused,
     GraphSilent,
 )
+from services.preflight import Finding, machine
 from services.settings import SECRET_LENGTH_MIN, Settings
 
-SQLITE_MIN = (3, 51, 3)
-"""Before it two connections can corrupt a write-ahead log when they checkpoint at once."""
-DISK_FREE_BYTES_MIN = 1 << 30
-"""Room for some days of webhooks of a busy business; below it, make room or move the data folder."""
 CLOCK_SKEW_S_MAX = 30.0
 """Windows, pauses and expiries are compared with Meta's times."""
 TOKEN_DAYS_MIN = 7
 ASK_S = 5.0
 EMPTY = b'{"object":"whatsapp_business_account","entry":[]}'
 DAY_S = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was looked at, whether it is well (None: not looked at), what was seen, and what to do about it."""
-
-    what: str
-    ok: bool | None
-    says: str = ""
-    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +50,7 @@ class Doctor:
     def examine(self) -> Iterator[Finding]:
         """Everything, in the order in which one thing needs the other."""
         yield from self._given()
-        yield from self._machine()
+        yield from machine(self.settings.data_dir)
         numbers: list[dict[str, Any]] = []
         yield from self._listeners(numbers)
         yield from self._webhook()
@@ -85,23 +69,6 @@ class Doctor:
         yield _set("verify token", found.meta_verify_token, fix)
         fix = "Business settings → System users → Generate token; set COEXIST_META_ACCESS_TOKEN or its _FILE."
         yield _set("access token", found.meta_access_token, fix)
-
-    def _machine(self) -> Iterator[Finding]:
-        folder = self.settings.data_dir
-        fix = f"Make {folder} a folder that this user may write, on a local disk, or set COEXIST_DATA_DIR."
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as problem:
-            yield Finding("data folder", ok=False, says=str(problem.strerror), fix=fix)
-            return
-        yield Finding("data folder", ok=True, says="can be written")
-        free = shutil.disk_usage(folder).free
-        fix = f"Make room where {folder} lies: below 1 GiB the service stops acknowledging before it is full."
-        yield Finding("disk", free >= DISK_FREE_BYTES_MIN, f"{free / 2**30:.1f} GiB free", fix)
-        version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
-        yield Finding("SQLite", version >= SQLITE_MIN, apsw.sqlite_lib_version(), "Install apsw 3.51.3 or newer.")
 
     # --- what runs
 

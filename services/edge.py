@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import errno
 import heapq
+import os
 import resource
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import httptools
@@ -23,6 +25,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ingest.problem import PROBLEM_JSON, PROBLEMS
+from ingest.refusals import Refusals
+from ingest.webhook import SIGNED
 
 SWEEP_S = 1.0
 BACKLOG = 2048
@@ -42,27 +46,39 @@ class Limits:
 
     head_bytes_max: the line and headers of a request; Meta's are under 2 KiB.
     connections_max: each holds a few KiB and a file descriptor; over it, the one that has been idle longest goes.
+    strangers_max: connections from one address that was refused often, as long as they carried nothing signed; over
+        it, those that have waited longest go. Whoever sends whole requests at once is answered before that.
     request_s: from connecting, or from the first byte of a request, to the last byte of its body.
     idle_s: a kept connection without a request; longer than the 60 s of most balancers, so that they close first.
     """
 
     head_bytes_max: int = 64 * 1024
     connections_max: int = 4096
+    strangers_max: int = 64
     request_s: float = 10.0
     idle_s: int = 75
 
 
-class PortInUse(Exception):
-    """Another program listens there already. Raised before anything has started."""
+class CannotListen(Exception):
+    """Nobody can listen at this address. The message says why, and what to choose instead."""
 
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(f"port {port} on {host} is in use; choose another one, or 0 for any free one")
+    def __init__(self, host: str, port: int, says: str) -> None:
+        super().__init__(says)
         self.host = host
         self.port = port
 
 
+class PortInUse(CannotListen):
+    """Another program listens there already."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(host, port, f"Port {port} on {host} is in use. Choose another one, or 0 for any free one.")
+
+
 class _Config(uvicorn.Config):
     limits: Limits
+    refusals: Refusals | None
+    strangers: Counter[str]
 
 
 class _Refused(Exception):
@@ -73,6 +89,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """One connection, bounded in the bytes of a head and in time.
 
     `reading_since`: when the request began that is still being read; None while there is none.
+    `is_stranger`: it has carried nothing signed so far.
     """
 
     def __init__(
@@ -80,6 +97,10 @@ class BoundedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.limits = config.limits
+        self.refusals = config.refusals
+        self.strangers = config.strangers
+        self.address = ""
+        self.is_stranger = True
         self.access_log = False  # whatever the program's logging is: a path may hold what nobody should read
         self.reading_since: float | None = None
         self.idle_since = 0.0
@@ -91,8 +112,19 @@ class BoundedProtocol(HttpToolsProtocol):
         """Start the time of the first request; make room when there are too many connections."""
         super().connection_made(transport)
         self.reading_since = self.idle_since = time.monotonic()
-        if len(self.connections) > self.limits.connections_max:
-            shed(cast("set[BoundedProtocol]", self.connections))
+        self.address = self.client[0] if self.client else ""
+        self.strangers[self.address] += 1
+        everybody = cast("set[BoundedProtocol]", self.connections)
+        if len(everybody) > self.limits.connections_max:
+            shed(everybody, SHED_AT_ONCE)
+        elif self.strangers[self.address] > self.limits.strangers_max and self._is_refused():
+            alike = (other for other in everybody if other.is_stranger and other.address == self.address)
+            shed(alike, max(1, self.limits.strangers_max // 2))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        super().connection_lost(exc)
+        self._no_stranger()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, unless the head has grown too long."""
@@ -132,6 +164,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Count as idle from now on."""
         self.idle_since = time.monotonic()
+        if SIGNED in self.scope:
+            self._no_stranger()
         super().on_response_complete()
 
     def is_idle(self) -> bool:
@@ -142,11 +176,31 @@ class BoundedProtocol(HttpToolsProtocol):
         """Whether the client has taken too long over its request."""
         return self.reading_since is not None and now - self.reading_since > self.limits.request_s
 
+    def cut(self) -> None:
+        """End it because its client took too long, and remember that."""
+        self._count()
+        self.transport.close()
+
+    def _is_refused(self) -> bool:
+        return self.refusals is not None and self.refusals.often(self.address, time.monotonic())
+
+    def _count(self) -> None:
+        if self.refusals is not None:
+            self.refusals.add(self.address, time.monotonic())
+
+    def _no_stranger(self) -> None:
+        if self.is_stranger:
+            self.is_stranger = False
+            self.strangers[self.address] -= 1
+            if not self.strangers[self.address]:
+                del self.strangers[self.address]
+
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _refuse(self, status: int) -> None:
         """End the connection, with one static answer where no other answer is under way."""
+        self._count()
         if not self.transport.is_closing() and not self._is_answering():
             self.transport.write(_REFUSALS[status])
         self.transport.close()
@@ -167,17 +221,20 @@ def _refusal(status: int, phrase: bytes) -> bytes:
 _REFUSALS = {400: _refusal(400, b"Bad Request"), 431: _refusal(431, b"Request Header Fields Too Large")}
 
 
-def shed(connections: Iterable[BoundedProtocol]) -> None:
+def shed(connections: Iterable[BoundedProtocol], count: int) -> None:
     """Close the connections that have been idle longest, then those that have been reading longest; answers go on."""
-    idle = heapq.nsmallest(SHED_AT_ONCE, (c for c in connections if c.is_idle()), key=lambda c: c.idle_since)
-    reading = (c for c in connections if c.reading_since is not None)
-    for connection in idle or heapq.nsmallest(SHED_AT_ONCE, reading, key=lambda c: c.idle_since):
+    waiting = [c for c in connections if c.is_idle() or c.reading_since is not None]
+    idle = heapq.nsmallest(count, (c for c in waiting if c.is_idle()), key=lambda c: c.idle_since)
+    for connection in idle or heapq.nsmallest(count, waiting, key=lambda c: c.idle_since):
         connection.transport.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 means any free one. Raises PortInUse, or OSError for an address that is not ours."""
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    """A listening socket; port 0 means any free one. Raises PortInUse or CannotListen."""
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError:
+        raise CannotListen(host, port, f"{host} is no address of this machine. Choose 127.0.0.1 or 0.0.0.0.") from None
     family, kind, protocol, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
     listener = socket.socket(family, kind, protocol)
     try:
@@ -188,7 +245,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(host, port) from None
-        raise
+        fix = "Choose a port above 1023." if error.errno == errno.EACCES else "Choose 127.0.0.1 or 0.0.0.0."
+        says = f"Port {port} on {host} cannot be had: {os.strerror(error.errno or 0).lower()}. {fix}"
+        raise CannotListen(host, port, says) from None
     listener.setblocking(False)
     return listener
 
@@ -196,11 +255,14 @@ def listen(host: str, port: int) -> socket.socket:
 class Edge:
     """An ASGI application on a port.
 
-    It listens from construction on (raises PortInUse), so its real `port` is known before anything else starts, and
-    serves from `start` to `stop`, on the loop that runs. It handles no signals and prints nothing.
+    It listens from construction on (raises CannotListen), so its real `port` is known before anything else starts, and
+    serves from `start` to `stop`, on the loop that runs. It handles no signals and prints nothing. `refusals`: who was
+    refused too often, by the address that connects; without it every address may have as many connections as it likes.
     """
 
-    def __init__(self, app: Any, host: str, port: int, limits: Limits | None = None) -> None:
+    def __init__(
+        self, app: Any, host: str, port: int, limits: Limits | None = None, refusals: Refusals | None = None
+    ) -> None:
         self._listener = listen(host, port)
         self.host = host
         self.port: int = self._listener.getsockname()[1]
@@ -217,6 +279,7 @@ class Edge:
             backlog=BACKLOG,
         )
         config.limits = _affordable(limits or Limits())
+        config.refusals, config.strangers = refusals, Counter()
         config.timeout_keep_alive = config.limits.idle_s
         self._server = uvicorn.Server(config)
         self._sweeping: asyncio.Task[None] | None = None
@@ -261,7 +324,7 @@ class Edge:
             now = time.monotonic()
             for connection in cast("list[BoundedProtocol]", list(self._server.server_state.connections)):
                 if connection.is_late(now):
-                    connection.transport.close()
+                    connection.cut()
 
 
 def _affordable(limits: Limits) -> Limits:
@@ -269,4 +332,4 @@ def _affordable(limits: Limits) -> Limits:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     affordable = files if files == resource.RLIM_INFINITY else max(files - SPARE_FILES, files // 2)
     connections_max = limits.connections_max if affordable < 0 else min(limits.connections_max, affordable)
-    return Limits(limits.head_bytes_max, connections_max, limits.request_s, limits.idle_s)
+    return replace(limits, connections_max=connections_max)

@@ -8,9 +8,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from schemas.ports import EventLog, Lease, Store
+from services import move_mark
 from services.log_sqlite import SqliteLog
 from services.settings import Settings, SettingsError
-from services.sqlite_file import SqliteFile
+from services.sqlite_file import SqliteFile, one, usable
 from services.store_sqlite import SqliteStore
 
 FILE_NAME = "coexist.db"
@@ -41,13 +42,19 @@ class Edition:
 
 
 async def open_edition(settings: Settings, clock: Clock, stack: AsyncExitStack, vfs: str = "") -> Edition:
-    """Open the edition that the settings name. Raises SettingsError when they name half of one."""
+    """Open the edition that the settings name.
+
+    Raises SettingsError when they name half of one, FileInUse or FolderUnusable.
+    """
     kafka, database = settings.kafka_bootstrap_servers, settings.database_url
     if not kafka and database is None:
-        file = SqliteFile(settings.data_dir / FILE_NAME, vfs)
-        stack.push_async_callback(file.close)
-        log = SqliteLog(file, settings.partitions, clock)
-        return Edition("embedded", log, SqliteStore(file, log, clock), file=file)
+        with usable(settings.data_dir / FILE_NAME):
+            file = SqliteFile(settings.data_dir / FILE_NAME, vfs)
+            stack.push_async_callback(file.close)
+            log = SqliteLog(file, settings.partitions, clock)
+            store = SqliteStore(file, log, clock)
+        _refuse_moved(settings, file)
+        return Edition("embedded", log, store, file=file)
     if not kafka:
         raise SettingsError("COEXIST_DATABASE_URL is set, so COEXIST_KAFKA_BOOTSTRAP_SERVERS must be set as well.")
     if database is None or not database.get_secret_value().startswith(("postgresql://", "postgres://")):
@@ -59,3 +66,10 @@ async def open_edition(settings: Settings, clock: Clock, stack: AsyncExitStack, 
     except ModuleNotFoundError as problem:
         raise SettingsError(f"{problem.name} is not installed. pip install 'coexist[kafka,postgres]'.") from None
     return await open_cluster(settings, stack)
+
+
+def _refuse_moved(settings: Settings, file: SqliteFile) -> None:
+    """What a folder holds that was moved to a cluster goes on there: nobody may run on it any more."""
+    mark = move_mark.read(one(file.reading, move_mark.MARK_READ))
+    if mark is not None:
+        raise SettingsError(move_mark.moved(settings.data_dir, mark))

@@ -2,8 +2,12 @@
 
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from services.settings import Settings
 
 FAILED, USAGE, UNREACHABLE = 1, 2, 3
 FRAMES = 3
@@ -30,3 +34,13 @@ def place_of(problem: BaseException) -> str:
     frames = traceback.extract_tb(problem.__traceback__)[-FRAMES:]
     where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
     return f"{type(problem).__name__} at {where}" if where else type(problem).__name__
+
+
+def settings_or_exit() -> "Settings":
+    """The settings, or one sentence and exit 2."""
+    from services.settings import SettingsError, load  # noqa: PLC0415
+
+    try:
+        return load()
+    except SettingsError as problem:
+        raise Failure(str(problem), USAGE) from None

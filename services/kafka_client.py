@@ -5,7 +5,11 @@ await here has a deadline of ours, and a client that does not answer is taken ap
 """
 
 import asyncio
+import contextlib
+import logging
+import socket
 import ssl
+import struct
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,14 +20,16 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.produce import ProduceRequest
 
 from schemas import topics
 from schemas.ports import LogUnavailable
-from services.settings import Settings
+from services.settings import Settings, SettingsError
 
 CONFIRM_S = 3.0
 """What Kafka gets to confirm a record (reliability 2.2)."""
-CONNECT_S = 3.0
+START_S = 12.0
+"""What a client gets to start: the first server it asks may be frozen, which it learns after REQUEST_MS."""
 DISPOSE_S = 2.0
 WEDGED_S = 30.0
 """A producer that has confirmed nothing for so long is replaced: what it held is repeated by its caller anyway."""
@@ -36,6 +42,8 @@ PRODUCE_BATCH_BYTES_MAX = 256 * 1024
 UNCONFIRMED_BYTES_MAX = 64 * 1024 * 1024
 """What may wait for confirmation in one producer; beyond it, appends are refused at once."""
 RECORD_OVERHEAD_BYTES = 256
+LINGER_NOT = struct.pack("ii", 1, 0)
+"""For a socket: what was not sent when it is closed, or its process dies, is thrown away, not tried for minutes."""
 
 log = structlog.get_logger()
 Headers = Sequence[tuple[str, bytes]]
@@ -77,7 +85,8 @@ class Kafka:
 
 
 def kafka_of(settings: Settings) -> Kafka:
-    """The connection that the settings describe. Reads certificates; connects to nothing."""
+    """The connection that the settings describe. Connects to nothing. Raises SettingsError for certificates."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells each retry twenty times a second; we tell once
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka_bootstrap_servers,
         "security_protocol": settings.kafka_security_protocol,
@@ -96,27 +105,38 @@ def kafka_of(settings: Settings) -> Kafka:
 
 
 def _ssl_context(settings: Settings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
+    except OSError as problem:
+        raise _unusable("COEXIST_KAFKA_SSL_CAFILE", problem) from None
     if settings.kafka_ssl_certfile:
-        password = settings.kafka_ssl_password
-        context.load_cert_chain(
-            settings.kafka_ssl_certfile,
-            settings.kafka_ssl_keyfile or None,
-            password.get_secret_value() if password else None,
-        )
+        password = settings.kafka_ssl_password.get_secret_value() if settings.kafka_ssl_password else ""
+        try:
+            context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile or None, lambda: password)
+        except OSError as problem:
+            names = "COEXIST_KAFKA_SSL_CERTFILE, COEXIST_KAFKA_SSL_KEYFILE or COEXIST_KAFKA_SSL_PASSWORD"
+            raise _unusable(names, problem) from None
     return context
+
+
+def _unusable(names: str, problem: OSError) -> SettingsError:
+    return SettingsError(f"{names} cannot be used: {problem.strerror or problem}.")
 
 
 class Writer:
     """An idempotent producer with `acks=all` that is replaced when it breaks. Safe to share between tasks.
 
     What is handed to it and not confirmed in time may still become durable: its callers know their own repeats.
+    `may_write` is asked at the last moment, when a request is about to be written to its socket: where it says no, the
+    request does not leave and the producer breaks. A process that was frozen finds out there that its time is over.
     """
 
-    def __init__(self, kafka: Kafka) -> None:
+    def __init__(self, kafka: Kafka, may_write: Callable[[], bool] = lambda: True) -> None:
         self._kafka = kafka
+        self._may_write = may_write
         self._producer: AIOKafkaProducer | None = None
-        self._starting = asyncio.Lock()
+        self._connecting: asyncio.Task[AIOKafkaProducer] | None = None
+        self._away = False
         self._unconfirmed: dict[asyncio.Future[Any], tuple[float, int]] = {}
         self._unconfirmed_bytes = 0
         self._disposing: set[asyncio.Task[None]] = set()
@@ -124,12 +144,14 @@ class Writer:
 
     async def start(self) -> None:
         """Connect. Raises LogUnavailable."""
-        async with _deadline(CONNECT_S):
+        async with _deadline(START_S):
             await self._ready()
 
     async def close(self) -> None:
         """Let go of the connections. Never raises, never hangs."""
         self._closed = True
+        if self._connecting is not None:
+            await ended(self._connecting)
         if self._producer is not None:
             self._replace(self._producer)
         while self._disposing:
@@ -187,14 +209,23 @@ class Writer:
     # --- the producer
 
     async def _ready(self) -> AIOKafkaProducer:
+        """The producer, once it is connected. While Kafka is known to be away, nobody waits for the next attempt."""
         if self._producer is not None:
             return self._producer
-        async with self._starting:
-            if self._producer is None:
-                if self._closed:
-                    raise LogUnavailable("the producer has stopped")
-                self._producer = await self._connect()
-        return self._producer
+        if self._closed:
+            raise LogUnavailable("the producer has stopped")
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(self._connected)
+        if self._away:
+            raise LogUnavailable("Kafka cannot be reached")
+        return await asyncio.shield(self._connecting)
+
+    def _connected(self, task: "asyncio.Task[AIOKafkaProducer]") -> None:
+        self._connecting = None
+        self._away = task.cancelled() or task.exception() is not None
+        if not self._away:
+            self._producer = task.result()
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -204,8 +235,9 @@ class Writer:
             max_batch_size=PRODUCE_BATCH_BYTES_MAX,
             max_request_size=topics.RECORD_BYTES_MAX,
         )
+        _guard(producer, self._may_write)
         try:
-            async with asyncio.timeout(CONNECT_S):
+            async with asyncio.timeout(START_S):
                 await producer.start()
         except BaseException as problem:
             self._dispose(producer)
@@ -232,6 +264,7 @@ class Writer:
         waited_s = self.oldest_s()
         if waited_s > WEDGED_S and self._producer is not None:
             self._replace(self._producer)
+            self._away = True
         elif waited_s > CONFIRM_S:
             raise LogUnavailable("Kafka has not confirmed older records in time")
         if self._unconfirmed_bytes > UNCONFIRMED_BYTES_MAX:
@@ -270,15 +303,53 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
         raise LogUnavailable("Kafka did not confirm in time") from None
 
 
+def _guard(producer: AIOKafkaProducer, may_write: Callable[[], bool]) -> None:
+    """Ask `may_write` once a connection is there and before a produce request is written to it."""
+    client = producer.client
+    plain_send = client.send
+
+    async def send(node: Any, request: Any, **group: Any) -> Any:
+        if isinstance(request, ProduceRequest):
+            await client.ready(node, **group)
+            _throw_away_at_close(client)
+            if not may_write():
+                raise KafkaError("held back: what it carries may be another owner's by now")
+        return await plain_send(node, request, **group)
+
+    client.send = send
+
+
+def _throw_away_at_close(client: Any) -> None:
+    """Let the kernel forget unsent bytes with the socket: a batch that comes minutes later would be a zombie's."""
+    for transport in _transports(client):
+        if (connection := transport.get_extra_info("socket")) is not None:
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
+
+
+def _transports(client: Any) -> list[asyncio.Transport]:
+    writers = [connection._writer for connection in client._conns.values()]  # noqa: SLF001 - it has no way of its own
+    return [writer.transport for writer in writers if writer is not None]
+
+
 async def dismantle_producer(producer: AIOKafkaProducer) -> None:
     """Make sure that the producer sends nothing more, and close its sockets. Never raises, never hangs."""
     producer._closed = True  # noqa: SLF001 - its own stop() waits for a dead broker without end
+    for transport in _transports(producer.client):
+        transport.abort()
     sender = producer._sender.sender_task  # noqa: SLF001
     if sender is not None:
         sender.cancel()
     await bounded(producer.client.close(), DISPOSE_S)
     if sender is not None:
         await bounded(asyncio.wait([sender]), DISPOSE_S)
+
+
+async def ended(start: "asyncio.Task[Any]") -> None:
+    """Wait until a client has started or failed to, but not for long: a start that is cut short leaves sockets open."""
+    await asyncio.wait([start], timeout=DISPOSE_S)
+    start.cancel()
+    await asyncio.wait([start])
 
 
 async def bounded(work: Awaitable[Any], seconds: float) -> None:
@@ -311,6 +382,14 @@ class Asked:
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._run())
         return dict(zip(wanted, await asyncio.gather(*futures), strict=True))
+
+    async def close(self) -> None:
+        """Answer nobody any more: what is under way ends, with the connection that it may be making."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        for _, future in self._waiting:
+            future.cancel()
 
     async def _run(self) -> None:
         while self._waiting:

@@ -13,12 +13,14 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.protocol.commit import OffsetCommitRequest
 
 from schemas.cloudevents import UNREADABLE, NotAnEvent, event_from_headers
 from schemas.ports import Event, LogUnavailable, Record
 from schemas.topics import OUTBOUND, OUTBOUND_BULK, TOPICS, partition_of
-from services.kafka_client import CONNECT_S, DISPOSE_S, Kafka, bounded
+from services.kafka_client import DISPOSE_S, START_S, Kafka, bounded
 
 FETCH_WAIT_MS = 100
 """How long a broker holds an empty fetch: a resumed partition waits for it at most so long."""
@@ -234,14 +236,13 @@ class Feed:
     async def _feed(self) -> None:
         consumer = self._consumer = AIOKafkaConsumer(
             **self._kafka.options,
-            group_id=self._group or None,
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
         )
-        async with asyncio.timeout(CONNECT_S):
+        async with asyncio.timeout(START_S):
             await consumer.start()
         self._changed = True
         while True:
@@ -339,7 +340,8 @@ class Feed:
             if (place := TopicPartition(self._kafka.topic(topic), partition)) in held
         }
         if offsets and (self._committing is None or self._committing.done()):
-            self._committing = asyncio.create_task(bounded(consumer.commit(offsets), GROUP_COMMIT_DEADLINE_S))
+            telling = _tell_group(consumer._client, self._group, offsets)  # noqa: SLF001 - see _tell_group
+            self._committing = asyncio.create_task(bounded(telling, GROUP_COMMIT_DEADLINE_S))
 
     async def _disconnect(self) -> None:
         consumer, self._consumer = self._consumer, None
@@ -348,6 +350,19 @@ class Feed:
             await asyncio.wait([self._committing])
         if consumer is not None:
             await dismantle_consumer(consumer)
+
+
+async def _tell_group(client: Any, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+    """Commit offsets for a group without being in it.
+
+    aiokafka's own coordinator breaks a consumer whose assignment changes while it looks for its broker.
+    """
+    by_topic: dict[str, list[tuple[int, int, str]]] = {}
+    for place, offset in offsets.items():
+        by_topic.setdefault(place.topic, []).append((place.partition, offset, ""))
+    nobody = OffsetCommitRequest(group, -1, "", OffsetCommitRequest.DEFAULT_RETENTION_TIME, list(by_topic.items()))
+    node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+    await client.send(node, nobody, group=ConnectionGroup.COORDINATION)
 
 
 async def dismantle_consumer(consumer: AIOKafkaConsumer) -> None:

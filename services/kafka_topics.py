@@ -5,8 +5,8 @@ life of an installation.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError, for_code
 from schemas.ports import LogUnavailable
 from schemas.topics import RECORD_BYTES_MAX, TOPICS, Topic
 from services.kafka_client import Kafka, bounded
+from services.kafka_refusal import refusal
 
 REPLICAS = 3
 """Where there are as many brokers: two must have a record before it is acknowledged, and one may be away."""
@@ -24,6 +25,7 @@ CREATE_MS = 20_000
 TOPIC_EXISTS = 36
 CLOSE_S = 2.0
 ASK_AGAIN_S = 0.1
+HEARD_OF_S = 2.0
 
 
 def configuration(topic: Topic, replicas: int) -> dict[str, str]:
@@ -40,7 +42,8 @@ def configuration(topic: Topic, replicas: int) -> dict[str, str]:
 
 async def create(kafka: Kafka, partitions: int) -> list[str]:
     """Make the topics that are missing and return their names. Raises LogUnavailable."""
-    async with _admin(kafka) as admin:
+
+    async def work(admin: AIOKafkaAdminClient) -> list[str]:
         replicas = min(REPLICAS, len((await admin.describe_cluster())["brokers"]))
         there = set(await admin.list_topics())
         missing = [topic for topic in TOPICS.values() if kafka.topic(topic.name) not in there]
@@ -55,8 +58,10 @@ async def create(kafka: Kafka, partitions: int) -> list[str]:
             if code not in (0, TOPIC_EXISTS):
                 raise LogUnavailable(f"Kafka refused to create a topic: {for_code(code).__name__}")
         made = [kafka.topic(topic.name) for topic in missing]
-        await _configurations(admin, made)
+        await _described(admin, made)
         return made
+
+    return await _asked(kafka, work)
 
 
 async def problems(kafka: Kafka, partitions: int) -> list[str]:
@@ -64,9 +69,10 @@ async def problems(kafka: Kafka, partitions: int) -> list[str]:
 
     Raises LogUnavailable.
     """
-    async with _admin(kafka) as admin:
+
+    async def work(admin: AIOKafkaAdminClient) -> list[str]:
         names = [kafka.topic(name) for name in TOPICS]
-        found = {one["topic"]: one for one in await admin.describe_topics()}
+        found = await _described(admin, names)
         missing = [name for name in names if name not in found]
         if missing:
             return [f"{', '.join(missing)} missing on Kafka. Run `coexist topics create`."]
@@ -76,6 +82,18 @@ async def problems(kafka: Kafka, partitions: int) -> list[str]:
             name = kafka.topic(topic.name)
             wrong += _wrong(name, topic, found[name], seen[name], partitions)
         return wrong
+
+    return await _asked(kafka, work)
+
+
+async def _described(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, Any]:
+    """The topics as a broker has them. Each broker hears of a new topic a moment after it was made: so look twice."""
+    deadline = monotonic() + HEARD_OF_S
+    while True:
+        found = {one["topic"]: one for one in await admin.describe_topics()}
+        if all(name in found for name in names) or monotonic() > deadline:
+            return found
+        await asyncio.sleep(ASK_AGAIN_S)
 
 
 def _wrong(name: str, topic: Topic, found: dict[str, Any], seen: dict[str, str], partitions: int) -> list[str]:
@@ -109,14 +127,22 @@ async def _configurations(admin: AIOKafkaAdminClient, names: list[str]) -> dict[
         await asyncio.sleep(ASK_AGAIN_S)
 
 
-@asynccontextmanager
-async def _admin(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**kafka.options)
-    try:
-        async with asyncio.timeout(ADMIN_S):
-            await admin.start()
-            yield admin
-    except (KafkaError, OSError, TimeoutError) as problem:
-        raise LogUnavailable(f"Kafka did not answer: {type(problem).__name__}") from None
-    finally:
-        await bounded(admin.close(), CLOSE_S)
+async def _asked(kafka: Kafka, work: Callable[[AIOKafkaAdminClient], Awaitable[list[str]]]) -> list[str]:
+    """What `work` finds. A broker that does not answer may be one of several: while another does, it is asked again."""
+    deadline = monotonic() + ADMIN_S
+    while True:
+        admin = AIOKafkaAdminClient(**kafka.options)
+        connected = False
+        try:
+            async with asyncio.timeout(max(0.0, deadline - monotonic())):
+                await admin.start()
+                connected = True
+                return await work(admin)
+        except (KafkaError, OSError, TimeoutError) as problem:
+            if not connected:
+                raise LogUnavailable(await refusal(kafka)) from None
+            if monotonic() > deadline:
+                raise LogUnavailable(f"Kafka did not answer: {type(problem).__name__}") from None
+        finally:
+            await bounded(admin.close(), CLOSE_S)
+        await asyncio.sleep(ASK_AGAIN_S)

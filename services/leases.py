@@ -3,7 +3,7 @@
 Every second an owner says that it is there, which also holds its leases, and learns who else is. The shares follow from
 that list alone: each of m owners holds n/m of n shards, the first n mod m one more. Whoever holds more gives back,
 whoever holds less takes what is free; so shards move within seconds on start and stop, and within `ttl_s` plus a look
-on a crash.
+on a crash. An owner that comes back under its name (`services.owner`) takes up what it still holds at once.
 """
 
 import asyncio
@@ -83,8 +83,11 @@ class LeaseKeeper:
         except (LogUnavailable, TimeoutError) as problem:
             log.warning("leases_not_renewed", processor=self._processor, error=type(problem).__name__)
             return
+        lost = [shard for shard, lease in self.held.items() if now.held.get(shard) != lease.epoch]
+        for shard in lost:
+            del self.held[shard]
         self._until = asked_at + self._ttl_s
-        await self._stop([shard for shard, lease in self.held.items() if now.held.get(shard) != lease.epoch])
+        await self._stop(lost)
         self._share = fair_share(shards, now.owners, self._owner)
         await self._give_back(now)
         await self._take(shards, now)
@@ -101,16 +104,19 @@ class LeaseKeeper:
     async def _take(self, shards: int, now: Attendance) -> None:
         free = [
             shard
-            for shard in self._order(shards, now.owners)
+            for shard in self._order(shards, now)
             if shard not in self._tasks and shard not in now.taken and self._again_at.get(shard, 0) < monotonic()
         ]
         missing = max(0, self._share - len(self._tasks))
         await asyncio.gather(*(self._acquire(shard) for shard in free[:missing]))
 
-    def _order(self, shards: int, owners: Sequence[str]) -> list[int]:
-        """All shards, beginning where this owner's would stand, so that two who start together seldom collide."""
-        first = owners.index(self._owner) * shards // len(owners) if self._owner in owners else 0
-        return [(first + shard) % shards for shard in range(shards)]
+    def _order(self, shards: int, now: Attendance) -> list[int]:
+        """All shards: first those that are ours from a former life, then from where this owner's would stand.
+
+        So a process that comes back moves nothing, and two who start together seldom collide.
+        """
+        first = now.owners.index(self._owner) * shards // len(now.owners) if self._owner in now.owners else 0
+        return sorted(((first + shard) % shards for shard in range(shards)), key=lambda shard: shard not in now.held)
 
     async def _acquire(self, shard: int) -> None:
         asked_at = monotonic()

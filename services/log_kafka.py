@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from schemas.cloudevents import headers
 from schemas.ports import Event, LogUnavailable, Reader, Record
 from schemas.topics import partition_of
-from services.kafka_client import Asked, Kafka, Line, Writer
+from services.kafka_client import START_S, Asked, Kafka, Line, Writer, ended
 from services.kafka_reader import FETCH_WAIT_MS, RECONNECT_S, Feed, KafkaReader, dismantle_consumer, record_of
 
 ASK_S = 3.0
@@ -36,7 +36,7 @@ class KafkaLog:
         self._writer = Writer(kafka)
         self._feeds: list[Feed] = []
         self._asking: AIOKafkaConsumer | None = None
-        self._asking_starts = asyncio.Lock()
+        self._starting: asyncio.Task[AIOKafkaConsumer] | None = None
         self._browsing = asyncio.Lock()
         self._ends = Asked(self._ask_ends)
         self._begins = Asked(self._ask_begins)
@@ -49,6 +49,9 @@ class KafkaLog:
         """Let go of every connection. Never raises, never hangs."""
         await asyncio.gather(*(feed.close() for feed in self._feeds), self._writer.close())
         self._feeds.clear()
+        if self._starting is not None:
+            await ended(self._starting)
+        await asyncio.gather(self._ends.close(), self._begins.close())
         if self._asking is not None:
             await dismantle_consumer(self._asking)
             self._asking = None
@@ -156,23 +159,37 @@ class KafkaLog:
         return LogUnavailable(f"Kafka did not answer: {type(problem).__name__}")
 
     async def _connected(self) -> AIOKafkaConsumer:
-        """A consumer that hardly fetches: on a connection with a long fetch, a question would wait behind it."""
-        async with self._asking_starts:
-            if self._asking is None:
-                consumer = AIOKafkaConsumer(
-                    **self._kafka.options,
-                    enable_auto_commit=False,
-                    auto_offset_reset="none",
-                    isolation_level="read_committed",
-                    fetch_max_wait_ms=FETCH_WAIT_MS,
-                )
-                try:
-                    await consumer.start()
-                except BaseException:
-                    await dismantle_consumer(consumer)
-                    raise
-                self._asking = consumer
-        return self._asking
+        """A consumer that hardly fetches: on a connection with a long fetch, a question would wait behind it.
+
+        Whoever asks gives up after a while; the start goes on for the next one, for cut short it leaves sockets open.
+        """
+        if self._asking is not None:
+            return self._asking
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start_asking())
+            self._starting.add_done_callback(self._started)
+        return await asyncio.shield(self._starting)
+
+    async def _start_asking(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            **self._kafka.options,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+        )
+        try:
+            async with asyncio.timeout(START_S):
+                await consumer.start()
+        except BaseException:
+            await dismantle_consumer(consumer)
+            raise
+        return consumer
+
+    def _started(self, task: "asyncio.Task[AIOKafkaConsumer]") -> None:
+        self._starting = None
+        if not task.cancelled() and task.exception() is None:
+            self._asking = task.result()
 
     def _feed_of(self, topics: tuple[str, ...], partition: int) -> Feed:
         for feed in self._feeds:

@@ -99,7 +99,11 @@ class SqliteLog:
     # --- appending
 
     async def append(self, entries: Sequence[tuple[str, Event]]) -> None:
-        """See `EventLog.append`."""
+        """See `EventLog.append`. Many go in one piece after the other, so that others may append in between."""
+        for start in range(0, len(entries), BATCH_RECORDS_MAX):
+            await self._append(entries[start : start + BATCH_RECORDS_MAX])
+
+    async def _append(self, entries: Sequence[tuple[str, Event]]) -> None:
         for topic, event in entries:
             place = (topic, partition_of(event.number, self.partitions))
             self._pending.setdefault(place, []).append(event)
@@ -263,9 +267,15 @@ def _records(row: tuple[Any, ...], topic: str, partition: int, offset: int) -> l
     ]
 
 
+def partitions_of(connection: apsw.Connection) -> int | None:
+    """The number of partitions that the file was made with; None where it was never used. Raises apsw.Error."""
+    count: int | None = one(connection, "SELECT count FROM partitions")
+    return count
+
+
 def _prepare(file: SqliteFile, partitions: int) -> None:
     file.script(SCHEMA)
-    made_with = one(file.reading, "SELECT count FROM partitions")
+    made_with = partitions_of(file.reading)
     if made_with is None:
         file.script(f"INSERT INTO partitions VALUES ({int(partitions)})")  # noqa: S608 - a number
     elif made_with != partitions:

@@ -5,7 +5,7 @@ it. An attempt that ends without a word, by a crash or a full disk, is found by 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -23,6 +23,9 @@ from services.media_store import MediaStore, Part
 CALL_S = ATTEMPT_S - 20
 """What fetching and keeping may take together: an object store may be slow, too."""
 UPLOAD_S = 120.0
+HOW_TO_SET = (
+    "Set COEXIST_META_ACCESS_TOKEN, or give the number its own: `coexist numbers add NUMBER --token-file FILE`."
+)
 UPLOAD_BYTES_MAX = {"image": 5 << 20, "audio": 16 << 20, "video": 16 << 20}
 """By the first word of the type (Meta contract 6.6); anything else is a document."""
 
@@ -49,7 +52,7 @@ class MediaWorker:
         fetcher: Fetcher,
         client: httpx.AsyncClient,
         graph_root: str,
-        token_of: Callable[[str], str | None],
+        token_of: Callable[[str], Awaitable[str | None]],
         clock: Callable[[], float],
         kept: Callable[[int, float], None],
     ) -> None:
@@ -101,7 +104,7 @@ class MediaWorker:
             await self._tell(call, "media.stored", media)
 
     async def _fetched(self, call: Fetch) -> Media:
-        token = self._token_of(call.number)
+        token = await self._token_of(call.number)
         if token is None:
             raise Missed("no_token")
         with Part(self.store.incoming) as part:
@@ -128,9 +131,9 @@ class MediaWorker:
 
     async def upload(self, number: str, mime_type: str, chunks: AsyncIterator[bytes]) -> str:
         """Upload a file for sending and return Meta's id of it, which lives 30 days. Raises Refused."""
-        token = self._token_of(number)
+        token = await self._token_of(number)
         if token is None:
-            raise Refused(409, "no access token", "Set COEXIST_META_ACCESS_TOKEN.")
+            raise Refused(409, "no access token", HOW_TO_SET)
         bytes_max = UPLOAD_BYTES_MAX.get(mime_type.partition("/")[0], BYTES_MAX)
         with Part(self.store.incoming) as part:
             async for chunk in chunks:

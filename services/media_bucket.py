@@ -42,14 +42,22 @@ class MediaBucket:
 
     async def read(self, ref: str) -> AsyncIterator[bytes]:
         """See `MediaStore.read`."""
-        found = await obstore.get_async(self._store, ref)
+        try:
+            found = await obstore.get_async(self._store, ref)
+        except FileNotFoundError:
+            raise
+        except BaseError as problem:
+            raise OSError(type(problem).__name__) from None
         async for chunk in found.stream():
             yield bytes(chunk)
 
     async def remove(self, ref: str) -> None:
         """See `MediaStore.remove`."""
-        if await self._has(ref):
-            await obstore.delete_async(self._store, ref)
+        try:
+            if await self._has(ref):
+                await obstore.delete_async(self._store, ref)
+        except BaseError as problem:
+            raise OSError(type(problem).__name__) from None
 
     async def _has(self, ref: str) -> bool:
         try:

@@ -57,7 +57,12 @@ def open_store(url: str, data_dir: Path) -> MediaStore:
 
     scheme, separator, rest = url.partition("://")
     if not separator or scheme == "file":
-        return MediaFolder(Path(rest if separator else url) if url else data_dir / FOLDER_NAME)
+        folder = Path(rest if separator else url) if url else data_dir / FOLDER_NAME
+        try:
+            return MediaFolder(folder)
+        except OSError as problem:
+            fix = "Set COEXIST_MEDIA_URL to a folder that this user may write, or unset it."
+            raise SettingsError(f"{folder} cannot keep media: {(problem.strerror or '').lower()}. {fix}") from None
     try:
         from services.media_bucket import MediaBucket  # noqa: PLC0415 - the extra is imported only when it is used
     except ImportError:

@@ -52,12 +52,15 @@ class Metrics:
         self.messages = counter(registry, "coexist_messages_total")
         self.duplicates = counter(registry, "coexist_duplicates_dropped_total")
         self.takeovers = counter(registry, "coexist_takeovers_total")
+        self.automatic = counter(registry, "coexist_automatic_texts_total")
         self.published = counter(registry, "coexist_events_published_total")
         self.batch = histogram(registry, "coexist_processor_batch_seconds")
         self.dead = counter(registry, "coexist_dead_letters_total")
         self.sends = counter(registry, "coexist_sends_total")
         self.graph = histogram(registry, "coexist_graph_request_seconds")
         self.statuses = counter(registry, "coexist_statuses_total")
+        self.prices = counter(registry, "coexist_priced_messages_total")
+        self._billable = counter(registry, "coexist_billable_messages_total")
         self.media = counter(registry, "coexist_media_jobs_total")
         self._media_bytes = counter(registry, "coexist_media_bytes_total")
         self._media_seconds = histogram(registry, "coexist_media_fetch_seconds")
@@ -200,8 +203,18 @@ class Metrics:
                 self.duplicates.labels(reason).inc(count)
             elif kind == "media":
                 self.media.labels(reason).inc(count)
+            elif kind == "automatic":
+                self.automatic.labels(reason).inc(count)
+            elif kind == "price":
+                self._priced(reason, count)
             elif kind == "takeover":
                 self.takeovers.labels(reason).inc(count)
+
+    def _priced(self, price: str, count: int) -> None:
+        category, kind, billable, country = price.split("|")
+        self.prices.labels(category, kind, billable).inc(count)
+        if billable == "billable":
+            self._billable.labels(country).inc(count)
 
     def dead_lettered(self, processor: str, reason: str) -> None:
         """A record could not be decided and was set aside."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+import click
+
 from schemas.instants import parse_rfc3339
 from services.failure import Failure
 from services.graph_account import GraphAccount, GraphRefused, GraphSilent, Phone
@@ -35,7 +37,10 @@ class Admin(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Onboarding:
-    """One run. `only`: these numbers of the account, all when empty. `history`: whether to ask for the chats, too."""
+    """One run. `only`: these numbers of the account, all when empty. `history`: whether to ask for the chats, too.
+
+    `token_is_theirs`: the token was given for this account, so its numbers are to use it from now on.
+    """
 
     admin: Admin
     graph: GraphAccount
@@ -43,6 +48,7 @@ class Onboarding:
     say: Say
     only: tuple[str, ...] = ()
     history: bool = True
+    token_is_theirs: bool = False
 
     def run(self) -> list[str]:
         """Do it all; the numbers that coexist now. Raises Failure in one sentence with what to do about it."""
@@ -57,6 +63,7 @@ class Onboarding:
                 done.append(phone.number)
             else:
                 self.say(f"{phone.number}: not in the Business App; registered for the Cloud API, nothing to sync")
+        self._templates()
         if not done:
             raise Failure(
                 "No number of this account is in the Business App and the Cloud API at once. In the app: "
@@ -86,9 +93,31 @@ class Onboarding:
         while time.monotonic() < end:
             if any(one["number"] == phone.number for one in self.admin.call("GET", "/v1/numbers")["numbers"]):
                 self.say(f"{phone.number}: registered")
-                return
+                return self._hand_token(phone.number)
             time.sleep(LOOK_S / 4)
         raise Failure(f"{phone.number} was not registered within {MET_S:g} s. Is the role echo-sync running?")
+
+    def _hand_token(self, number: str) -> None:
+        if not self.token_is_theirs:
+            return
+        try:
+            self.admin.call("PUT", f"/v1/numbers/{number}/token", {"token": self.graph.token})
+        except click.ClickException as problem:
+            self.say(f"{number}: token not kept, COEXIST_META_ACCESS_TOKEN is used: {problem.message}")
+        else:
+            self.say(f"{number}: token sealed and kept")
+
+    def _templates(self) -> None:
+        """What Meta's list says of the templates; without it only what changes from now on is known."""
+        count = 0
+        try:
+            for page in self.graph.templates(self.waba):
+                self.admin.call("POST", f"/v1/templates?waba={self.waba}", {"data": page})
+                count += len(page)
+        except (GraphRefused, GraphSilent) as problem:
+            self.say(f"{self.waba}: templates not read ({problem}); run this again to know which are paused")
+        else:
+            self.say(f"{self.waba}: {count} templates known")
 
     def _sync(self, number: str) -> None:
         shown = self.admin.call("GET", f"/v1/numbers/{number}")["history"]

@@ -2,12 +2,14 @@
 
 Each record carries `x-outbox: slot:number`, the running number of the shard's outbox for that partition. A new owner
 reads the newest record of the output partition and goes on behind its number, so a crash between publishing and
-forgetting repeats nothing. What can still repeat is a batch that was on its way when its owner lost the lease: it comes
-whole, with the same numbers and the same `seq`, and readers drop it by `seq` (`schemas.reader`).
+forgetting repeats nothing. A process that was frozen finds out that its lease has run out as it is about to write to
+the socket, and what the network held up is thrown away with its connection; so a batch comes late only where a broker
+itself had it and was frozen. Then it comes whole, with the same numbers and the same `seq`, and readers drop it by
+`seq` (`schemas.reader`).
 """
 
 import asyncio
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Protocol
@@ -65,15 +67,18 @@ class Tail(Protocol):
 class Outbox:
     """All shards of one process. `holds(lease, for_s)`: is the lease certainly ours for so long?"""
 
-    def __init__(
-        self, rows: Rows, kafka: Kafka, writer: Writer, tail: Tail, holds: Callable[[Lease, float], bool]
-    ) -> None:
+    def __init__(self, rows: Rows, kafka: Kafka, tail: Tail, holds: Callable[[Lease, float], bool]) -> None:
         self._rows = rows
         self._kafka = kafka
-        self._writer = writer
+        self._writer = Writer(kafka, self._certain)
         self._tail = tail
         self._holds = holds
         self._shards: dict[Lease, _Shard] = {}
+        self._publishing: Counter[Lease] = Counter()
+
+    async def close(self) -> None:
+        """Let go of the connections. Never raises, never hangs."""
+        await self._writer.close()
 
     def told(self, lease: Lease, batches: Sequence[OutboxBatch]) -> None:
         """A commit is durable and has put these batches into the outbox."""
@@ -146,7 +151,11 @@ class Outbox:
         done = 0
         while done < len(lines):
             self._check(shard.lease)
-            done += await self._writer.append_batch(self._kafka.topic(line[0]), line[1], lines[done:])
+            self._publishing[shard.lease] += 1
+            try:
+                done += await self._writer.append_batch(self._kafka.topic(line[0]), line[1], lines[done:])
+            finally:
+                self._publishing[shard.lease] -= 1
             shard.places[line] = numbered[done - 1][0]
         shard.published[line] = shard.places[line]
 
@@ -155,6 +164,10 @@ class Outbox:
         if not self._holds(lease, CONFIRM_S + MARGIN_S):
             log.warning("outbox_fenced", processor=lease.processor, shard=lease.shard)
             raise Fenced(f"{lease.processor} shard {lease.shard} may have another owner")
+
+    def _certain(self) -> bool:
+        """Is every shard certainly ours for which a batch is on its way? Asked as its bytes are written."""
+        return all(self._holds(lease, 0) for lease, count in self._publishing.items() if count)
 
     async def _next(self, shard: "_Shard", line: Line) -> list[OutboxBatch]:
         """What is next for a partition, from memory where nothing is missing there, else from the database."""

@@ -71,6 +71,15 @@ def schema() -> str:
     return text
 
 
+async def reach(url: str) -> None:
+    """Connect once and let go. Raises LogUnavailable with what Postgres or the way to it said, never with the URL."""
+    try:
+        connection = await asyncpg.connect(url, timeout=CONNECT_S)
+    except (*LOST, asyncpg.PostgresError, ValueError) as problem:
+        raise LogUnavailable(f"Postgres did not let us in: {type(problem).__name__}") from None
+    await connection.close(timeout=CONNECT_S)
+
+
 class Postgres:
     """A pool. Every method raises LogUnavailable when the database does not answer in time."""
 

@@ -6,7 +6,9 @@ and compares the lease's epoch. Calls to the outside are made only after that co
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Protocol
 
 import msgspec
@@ -27,12 +29,21 @@ from schemas.ports import (
     Store,
     Timer,
 )
+from schemas.topics import HISTORY
 from services.dead_letters import dead_letter
 from services.hearing import Hearing
 from services.shard import Foreign, Shard
 
 BATCH_RECORDS_MAX = 256
 """Records decided together: large enough to share an fsync, small enough to hold the writer under 5 ms."""
+PATIENT = frozenset({HISTORY})
+"""Topics that give way to live ones: an import of months may take minutes, an answer may not."""
+PATIENT_RECORDS_MAX = 64
+"""Of these so many at a time: what a live record of the same shard may have to wait for."""
+LIVE_LATELY_S = 1.0
+"""While something live was read so lately, patient work rests for as long as it works."""
+STRETCH_S = 0.002
+"""How long decisions hold the event loop before others may have a turn."""
 BATCHES_PASSED_MAX = 16
 """Batches from which nothing follows wait for the next commit, so many at the most: each commit costs an fsync."""
 TIMERS_MAX = 256
@@ -67,6 +78,18 @@ class Observer(Protocol):
         """A record could not be decided and was set aside."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How far a shard has read a topic, and where that ended when it was looked up.
+
+    `read_until`: what was appended up to then, in seconds since 1970, has been read; 0 while nobody knows.
+    """
+
+    position: int
+    end: int
+    read_until: float
+
+
 class Runner:
     """Runs one processor over the shards that its lease keeper hands it."""
 
@@ -92,7 +115,8 @@ class Runner:
         self._hearing = hearing
         self._calls: dict[asyncio.Task[None], Lease] = {}
         self._kept: dict[int, int] = {}
-        self.lag: dict[tuple[str, int], int] = {}
+        self.seen: dict[tuple[str, int], Seen] = {}
+        self.live_at = 0.0
 
     async def serve(self, lease: Lease) -> None:
         """Work for one shard until cancelled. Raises Fenced when another owner has taken it over.
@@ -110,10 +134,14 @@ class Runner:
         positions = await self._store.positions(lease.processor, lease.shard)
         reader = await self._log.reader(self.processor.inputs, lease.shard, positions)
         shard = Shard(self.processor, self._store, lease, self._foreign, self._kept)
+        for topic, position in reader.positions().items():
+            self.seen[topic, lease.shard] = Seen(position, position, 0.0)
         try:
             await _Loop(self, shard, reader, lease).run()
         finally:
             self._kept.pop(lease.shard, None)
+            for topic in self.processor.inputs:
+                self.seen.pop((topic, lease.shard), None)
             await reader.close()
 
     async def drain(self, lease: Lease) -> None:
@@ -171,8 +199,11 @@ class Runner:
                 self._set_aside(shard, record, problem)
         wanted = [(record, item) for record, item in parsed if item is not None]
         await shard.prefetch((record.event, item) for record, item in wanted)
-        now = self.clock()
+        now, turn_ends = self.clock(), monotonic() + STRETCH_S
         for record, item in wanted:
+            if monotonic() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = monotonic() + STRETCH_S
             try:
                 await shard.decide(record.event, item, now)
             except (Fenced, LogUnavailable, asyncio.CancelledError):
@@ -215,33 +246,60 @@ class _Loop:
         self._lease = lease
         self._wake: float | None = None
         self._evidence: tuple[float, int] | None = None
-        self._passed: dict[str, int] = {}
+        self._stored = dict(reader.positions())
         self._batches_passed = 0
+        self._limit = BATCH_RECORDS_MAX
 
     async def run(self) -> None:
         self._wake = await self._runner.next_wake(self._lease)
         while True:
-            records = await self._reader.poll(BATCH_RECORDS_MAX, self._patience_s())
+            records = await self._reader.poll(self._limit, self._patience_s())
             if records:
+                began = monotonic()
                 await self._batch(records)
-            elif self._passed:
+                await self._give_way(records, began)
+            elif self._passed():
                 await self._commit(())
             await self._timers()
 
     async def _batch(self, records: Sequence[Record]) -> None:
         await self._runner.decide_batch(self._shard, records)
-        self._passed.update({record.topic: record.offset + 1 for record in records})
         self._batches_passed += 1
         if self._shard.is_clean() and self._batches_passed < BATCHES_PASSED_MAX:
             self._shard.settle()
         else:
             await self._commit(records)
-        for topic, end in (await self._reader.ends()).items():
-            self._runner.lag[topic, self._lease.shard] = end - self._reader.positions()[topic]
+        self._look(records, await self._reader.ends())
+
+    def _look(self, records: Sequence[Record], ends: Mapping[str, int]) -> None:
+        """Note how far the shard has read, and up to which instant that is everything."""
+        newest = {record.topic: record.appended_at for record in records}
+        for topic, position in self._reader.positions().items():
+            place, end = (topic, self._lease.shard), ends[topic]
+            before = self._runner.seen[place].read_until
+            read_until = self._runner.clock() if position >= end else newest.get(topic, before)
+            self._runner.seen[place] = Seen(position, end, read_until)
+
+    async def _give_way(self, records: Sequence[Record], began: float) -> None:
+        """Take less of what is patient, and rest after it while there is live work, on whichever shard."""
+        now = monotonic()
+        if any(record.topic not in PATIENT for record in records):
+            self._runner.live_at = now
+        is_patient = records[-1].topic in PATIENT or records[0].topic in PATIENT
+        self._limit = PATIENT_RECORDS_MAX if is_patient else BATCH_RECORDS_MAX
+        if is_patient and now - self._runner.live_at < LIVE_LATELY_S:
+            await asyncio.sleep(now - began)
 
     async def _commit(self, records: Sequence[Record]) -> None:
-        positions, self._passed, self._batches_passed = self._passed, {}, 0
+        positions, self._batches_passed = self._passed(), 0
         self._note(await self._runner.commit(self._shard, records, self._lease, positions))
+        self._stored |= positions
+
+    def _passed(self) -> dict[str, int]:
+        """How far the shard has read and not said so; the reader may have passed records that it handed to nobody."""
+        return {
+            topic: position for topic, position in self._reader.positions().items() if position != self._stored[topic]
+        }
 
     async def _timers(self) -> None:
         """A timer due at t fires once `inbound` was read up to an end that was fetched after t."""

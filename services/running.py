@@ -5,20 +5,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from schemas.ports import EventLog, Store
-from schemas.states import DELIVERY
 from schemas.topics import partition_of
-from sender.command import SLOT_PREFIX
+from services.access_tokens import AccessTokens
 from services.edge import Edge
 from services.edition import Edition
 from services.hearing import Hearing
 from services.leases import LeaseKeeper
 from services.media import MediaWorker
 from services.metrics import Figures, Metrics
+from services.notices import Notices
 from services.relay import Relaying
 from services.runner import Runner
 from services.settings import Settings
 from services.sqlite_file import SqliteFile
-from services.store_sqlite import SqliteStore
 
 Clock = Callable[[], float]
 
@@ -34,6 +33,7 @@ class App:
     store: Store
     metrics: Metrics
     clock: Clock
+    tokens: AccessTokens
     runners: dict[str, Runner] = field(default_factory=dict)
     keepers: dict[str, LeaseKeeper] = field(default_factory=dict)
     public: Edge | None = None
@@ -45,6 +45,10 @@ class App:
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     sandbox_url: str = ""
+    notices: Notices = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.notices = Notices(self.metrics, self.clock)
 
     @property
     def file(self) -> SqliteFile | None:
@@ -72,11 +76,12 @@ class App:
 def figures(app: App) -> Figures:
     """The gauges that are looked up when somebody asks."""
     lag: Sequence[tuple[Mapping[str, str], float]] = [
-        ({"processor": name, "topic": topic}, float(sum(v for (t, _), v in runner.lag.items() if t == topic)))
+        ({"processor": name, "topic": topic}, float(sum(s.end - s.position for (t, _), s in seen if t == topic)))
         for name, runner in app.runners.items()
+        for seen in [list(runner.seen.items())]
         for topic in runner.processor.inputs
     ]
-    found = _queue(app) | {"coexist_processor_lag_records": lag}
+    found: dict[str, Sequence[tuple[Mapping[str, str], float]]] = {"coexist_processor_lag_records": lag}
     if app.relaying is not None:
         backlog = app.relaying.backlog()
         found["coexist_relay_backlog_records"] = [({"relay": relay}, float(count)) for relay, count in backlog.items()]
@@ -84,11 +89,3 @@ def figures(app: App) -> Figures:
         wal = float(app.file.wal_bytes())
         found["coexist_sqlite_wal_bytes"] = [({}, wal)]
     return found
-
-
-def _queue(app: App) -> dict[str, Sequence[tuple[Mapping[str, str], float]]]:
-    store = app.store
-    if DELIVERY not in app.runners or not isinstance(store, SqliteStore):
-        return {}
-    depth = sum(store.count(DELIVERY, shard, SLOT_PREFIX) for shard in range(app.log.partitions))
-    return {"coexist_sends_queue_depth": [({}, float(depth))]}

@@ -7,7 +7,8 @@ socket opens. Whatever comes of it goes to `inbound` as `send.answered`, which d
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import orjson
 import structlog
@@ -18,7 +19,9 @@ from schemas.items import Item
 from schemas.ports import Event, EventLog, Lease, LogUnavailable, Missing, State, Store
 from schemas.states import Alias, Conversation
 from schemas.topics import INBOUND
+from sender.command import READ
 from sender.conditions import find_conversation, withheld
+from sender.errors import Action
 from sender.graph import ANSWER_S, CONNECT_S, Answer, Graph, body
 from sender.pace import ANSWER_WAIT_S
 from sender.turn import Send
@@ -30,13 +33,25 @@ EARLY_S_MAX = 1.0
 STALE_S = ANSWER_WAIT_S - ANSWER_S - CONNECT_S - 1
 """An attempt that waited longer may be given up before its answer can come, so its request does not leave."""
 
+NO_TOKEN = Answer("rejected", reason="no_token")
+
 FOREIGN_TYPES: dict[str, type[State]] = {"i": Alias, "v": Conversation}
 
 log = structlog.get_logger()
 
 
+class Tokens(Protocol):
+    """The access tokens of the numbers."""
+
+    async def of(self, number: str) -> str | None:
+        """The token of a number, or None."""
+
+    def forget(self, number: str) -> None:
+        """Meta refused it: read it anew the next time."""
+
+
 class Sending:
-    """Performs the calls of `sender.delivery`. `token_of` gives a number's access token, or None.
+    """Performs the calls of `sender.delivery`, with the access tokens of `tokens`.
 
     `holds` says whether a lease is still ours for that many seconds: Meta cannot check a fence, so we do.
     """
@@ -46,7 +61,7 @@ class Sending:
         log_: EventLog,
         store: Store,
         graph: Graph,
-        token_of: Callable[[str], str | None],
+        tokens: Tokens,
         holds: Callable[[Lease, float], bool],
         clock: Callable[[], float],
         observe: Callable[[str, float], None],
@@ -54,19 +69,29 @@ class Sending:
         self._log = log_
         self._store = store
         self._graph = graph
-        self._token_of = token_of
+        self._tokens = tokens
         self._holds = holds
         self._clock = clock
         self._observe = observe
 
     async def __call__(self, call: Send, lease: Lease) -> None:
         """Perform one send; see the head of this file for the order of things."""
-        answer = await self._announce(call) or await self._withheld(call, lease)
-        if answer is None:
-            started = self._clock()
-            answer = await self._post(call)
-            self._observe(answer.outcome, self._clock() - started)
-        await self._tell(call, answer)
+        token = await self._tokens.of(call.number)
+        await self._tell(call, await self._outcome(call, lease, token) if token is not None else NO_TOKEN)
+
+    async def _outcome(self, call: Send, lease: Lease, token: str) -> Answer:
+        hindrance = await self._hindrance(call, lease)
+        if hindrance is not None:
+            return hindrance
+        started = self._clock()
+        answer = await self._post(call, lease, token)
+        self._observe(answer.outcome, self._clock() - started)
+        return answer
+
+    async def _hindrance(self, call: Send, lease: Lease) -> Answer | None:
+        """What keeps the request from leaving; its echo is prepared for, which a read receipt has not."""
+        announced = await self._announce(call) if call.kind != READ else None
+        return announced or await self._withheld(call, lease)
 
     async def _announce(self, call: Send) -> Answer | None:
         """Make the attempt durable on `inbound`. Where that was not confirmed, no request leaves."""
@@ -74,7 +99,7 @@ class Sending:
         item.content = _content(call)
         item.kind, item.author = call.kind, call.origin
         try:
-            await self._append("send.attempted", f"a:{call.token}", item)
+            await self._append("send.attempted", f"a:{call.token}", item, call.trace)
         except LogUnavailable:
             return Answer("not_sent", reason="not_durable")
         return None
@@ -111,11 +136,18 @@ class Sending:
                     kind = FOREIGN_TYPES[key.partition("|")[2][0]]
                     known[key] = await load_foreign(self._store, lease.shard, key, kind)
 
-    async def _post(self, call: Send) -> Answer:
-        token = self._token_of(call.number)
-        if token is None:
-            return Answer("rejected", reason="no_token")
-        return await self._graph.send(call.number, token, body(call.to, orjson.loads(call.message), call.token))
+    async def _post(self, call: Send, lease: Lease, token: str) -> Answer:
+        content, read = body(call.to, orjson.loads(call.message), call.token), call.kind == READ
+        answer = await self._graph.send(call.number, token, content, partial(self._too_late, call, lease), read=read)
+        if answer.action == Action.PAUSE_TOKEN:
+            self._tokens.forget(call.number)
+        return answer
+
+    def _too_late(self, call: Send, lease: Lease) -> str:
+        """Asked with the connection open, as the first byte is about to leave: connecting takes time, a freeze more."""
+        if self._clock() - call.opened_at > STALE_S + CONNECT_S:
+            return "stale"
+        return "" if self._holds(lease, 0) else "lease_ends"
 
     async def _tell(self, call: Send, answer: Answer) -> None:
         """Append what came of it, until it is durable: nobody else knows."""
@@ -127,7 +159,7 @@ class Sending:
         item.usage, item.regain_s = answer.usage, answer.regain_s
         while True:
             try:
-                await self._append("send.answered", f"w:{call.token}:{answer.outcome}", item)
+                await self._append("send.answered", f"w:{call.token}:{answer.outcome}", item, call.trace)
             except LogUnavailable:
                 log.warning("answer_not_durable", reason="repeated until it is")
                 await asyncio.sleep(APPEND_RETRY_S)
@@ -145,9 +177,9 @@ class Sending:
             received_at=self._clock(),
         )
 
-    async def _append(self, kind: str, event_id: str, item: Item) -> None:
+    async def _append(self, kind: str, event_id: str, item: Item, trace: str) -> None:
         now = self._clock()
-        event = Event(event_id, kind, item.number, items.encode(item), item.at, now, item.command_id)
+        event = Event(event_id, kind, item.number, items.encode(item), item.at, now, item.command_id, trace=trace)
         await self._log.append([(INBOUND, event)])
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ import orjson
 from services.app import open_app
 from services.running import App
 from services.settings import Settings
+from services.sqlite_file import usable
 
 COLLECT_EVERY = (20_000, 20, 20)
 """Allocations until the youngest are looked at, and how often each older generation is: Python's are 700, 10, 10."""
@@ -28,6 +30,7 @@ def loop_factory() -> asyncio.AbstractEventLoop:
 async def serve(settings: Settings, roles: Sequence[str], announce: Callable[[App], None]) -> None:
     """Run the roles until SIGINT or SIGTERM. `announce` is told when everything listens."""
     sys.setswitchinterval(SWITCH_S)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold what people wrote
     async with open_app(settings, roles) as app:
         on_signals(app.stopping.set)
         write_address(app)
@@ -62,4 +65,6 @@ def write_address(app: App) -> None:
     if app.public is not None:
         public = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(app.settings.host, app.settings.host)  # noqa: S104 - read
         body["webhook"] = f"http://{public}:{app.public.port}/webhooks/meta"
-    (app.settings.data_dir / "admin.json").write_bytes(orjson.dumps(body))
+    path = app.settings.data_dir / "admin.json"
+    with usable(path):
+        path.write_bytes(orjson.dumps(body))

@@ -6,14 +6,18 @@ right one; a bad value is one plain sentence.
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from services.arguments import is_address
 
 PREFIX = "COEXIST_"
 SECRET_LENGTH_MIN = 32
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class SettingsError(Exception):
@@ -22,6 +26,30 @@ class SettingsError(Exception):
 
 def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _address(url: str) -> str:
+    if url and not is_address(url):
+        raise ValueError("must be an address like https://host or http://host:port")
+    return url
+
+
+def _brokers(servers: str) -> str:
+    for server in servers.split(",") if servers else ():
+        if re.fullmatch(r"\s*(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\s*", server) is None:
+            raise ValueError("must be host:port, or several of them, comma-separated")
+    return servers
+
+
+def _sendable(token: SecretStr) -> SecretStr:
+    """A token travels in a header, which carries nothing else."""
+    if re.fullmatch(r"[!-~]+", token.get_secret_value()) is None:
+        raise ValueError("must be ASCII letters, digits and signs, without blanks, and not empty")
+    return token
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Token = Annotated[SecretStr, AfterValidator(_sendable)]
 
 
 class Settings(BaseModel):
@@ -33,7 +61,9 @@ class Settings(BaseModel):
     database_url: SecretStr | None = Field(
         None, description="postgresql://… for the cluster; unset: a file in the folder"
     )
-    kafka_bootstrap_servers: str = Field("", description="host:port, comma-separated; unset: the embedded log")
+    kafka_bootstrap_servers: Annotated[str, AfterValidator(_brokers)] = Field(
+        "", description="host:port, comma-separated; unset: the embedded log"
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="how to speak to Kafka"
     )
@@ -50,19 +80,26 @@ class Settings(BaseModel):
     partitions: int = Field(12, ge=1, le=1000, description="shards; fixed for the life of an installation")
     host: str = Field("0.0.0.0", description="address of the public listener")  # noqa: S104 - webhooks come from outside
     port: int = Field(8080, ge=0, le=65535, description="port of the public listener; 0 means any free one")
+    trusted_proxies: int = Field(
+        0, ge=0, le=8, description="proxies in front that add to X-Forwarded-For; refused requests count by client"
+    )
     admin_host: str = Field("127.0.0.1", description="address of the admin listener")
     admin_port: int = Field(8081, ge=0, le=65535, description="port of the admin listener; 0 means any free one")
-    admin_token: SecretStr | None = Field(
-        None, description="bearer token of the admin listener; needed beyond loopback"
-    )
-    admin_url: str = Field("", description="where commands find the admin listener, instead of DATA_DIR/admin.json")
+    admin_token: Token | None = Field(None, description="bearer token of the admin listener; needed beyond loopback")
+    send_token: Token | None = Field(None, description="a further token that may read, send and take over")
+    read_token: Token | None = Field(None, description="a further token that may only read")
+    metrics_token: Token | None = Field(None, description="a further token that may only read /metrics")
+    admin_url: Address = Field("", description="where commands find the admin listener, instead of DATA_DIR/admin.json")
     meta_app_secrets: Annotated[list[SecretStr], BeforeValidator(_listed)] = Field(
         [], description="app secrets, comma-separated; all are valid, so that they can be rotated"
     )
     meta_verify_token: SecretStr | None = Field(None, description="the verify token of Meta's handshake")
-    meta_access_token: SecretStr | None = Field(None, description="the access token used to send")
+    meta_access_token: Token | None = Field(None, description="the access token of numbers without their own")
+    encryption_keys: Annotated[list[SecretStr], BeforeValidator(_listed)] = Field(
+        [], description="keys for secrets at rest, 32 bytes in base64, comma-separated; the first seals, all unseal"
+    )
     meta_app_id: str = Field("", description="the Meta app's id")
-    meta_graph_url: str = Field("https://graph.facebook.com", description="the Graph API's address")
+    meta_graph_url: Address = Field("https://graph.facebook.com", description="the Graph API's address")
     meta_graph_version: str = Field("v26.0", description="the Graph API's version")
     registration: Literal["auto", "listed"] = Field(
         "auto", description="who may be a number: any that is signed, or added"
@@ -75,6 +112,11 @@ class Settings(BaseModel):
         200, ge=0, le=10_000, description="business numbers with metrics of their own; all further ones share `other`"
     )
     pause_minutes: float = Field(30, ge=0, le=10_080, description="how long automation rests after a person answered")
+    automatic_within_s: float = Field(
+        5, ge=0, le=60, description="an app text this soon after a customer may be automatic; 0: none ever is"
+    )
+    automatic_quiet_days: float = Field(14, ge=1, le=365, description="after this silence it is a greeting")
+    automatic_conversations: int = Field(3, ge=2, le=8, description="said to so many customers it is an away text")
     media_url: str = Field(
         "", description="where media is kept: a folder, or s3://bucket/prefix; DATA_DIR/media if unset"
     )
@@ -85,6 +127,13 @@ class Settings(BaseModel):
         [],
         description="hosts of your own network, name or name:port, that a relay may reach and by http, comma-separated",
     )
+    opt_out_words: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        [], description="what a customer may write to get no more marketing, comma-separated, such as STOP,BAJA"
+    )
+    opt_in_words: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        [], description="what a customer may write to get marketing, comma-separated, such as ALTA"
+    )
+    opt_in_required: bool = Field(False, description="1: marketing goes only to people who are known to want it")
     timeline_raw: bool = Field(False, description="1: message.added carries the raw webhook item")
 
 
@@ -126,6 +175,24 @@ def secrets(settings: Settings) -> list[bytes]:
     return [secret.get_secret_value().encode() for secret in settings.meta_app_secrets]
 
 
+def guarded(settings: Settings) -> None:
+    """Raises SettingsError where anybody could reach the admin listener and no token keeps it."""
+    if settings.admin_token is None and settings.admin_host not in LOOPBACK_NAMES:
+        raise SettingsError(
+            "COEXIST_ADMIN_HOST is not loopback, so COEXIST_ADMIN_TOKEN must be set: `openssl rand -hex 32` makes one."
+        )
+
+
+def short_secrets(settings: Settings) -> str:
+    """One sentence where an app secret is shorter than Meta's, else nothing: it may be cut, and it may be a test's."""
+    short = sum(len(secret.get_secret_value()) < SECRET_LENGTH_MIN for secret in settings.meta_app_secrets)
+    if not short:
+        return ""
+    return (
+        f"{short} of COEXIST_META_APP_SECRETS has fewer than the {SECRET_LENGTH_MIN} characters of Meta's; is it whole?"
+    )
+
+
 def _field(name: str, value: str) -> tuple[str, str]:
     field = name.removeprefix(PREFIX).lower()
     if field in Settings.model_fields:
@@ -136,6 +203,8 @@ def _field(name: str, value: str) -> tuple[str, str]:
             return plain, Path(value).read_text().strip()
         except OSError as problem:
             raise SettingsError(f"{name} names a file that cannot be read: {problem.strerror}.") from None
+        except UnicodeDecodeError:
+            raise SettingsError(f"{name} names a file that is not text in UTF-8.") from None
     known = [PREFIX + known.upper() for known in Settings.model_fields]
     near = difflib.get_close_matches(name, known, 1)
     hint = f" Did you mean {near[0]}?" if near else " `coexist config` lists them all."
@@ -149,8 +218,10 @@ def _sentence(problem: ValidationError) -> str:
         "int_parsing": "must be a whole number",
         "float_parsing": "must be a number",
         "bool_parsing": "must be 0 or 1",
+        "value_error": str(error.get("ctx", {}).get("error")),
     }.get(error["type"], "cannot be used: " + error["msg"][:1].lower() + error["msg"][1:])
-    shown = "" if "token" in name.lower() or "secret" in name.lower() else f', got "{error["input"]}"'
+    is_secret = "SecretStr" in str(Settings.model_fields[str(error["loc"][0])].annotation)
+    shown = "" if is_secret else f', got "{error["input"]}"'
     return f"{name} {wanted}{shown}."
 
 
@@ -158,7 +229,13 @@ def _read_dotenv(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     found = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as problem:
+        raise SettingsError(f"{path} cannot be read: {problem.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not text in UTF-8.") from None
+    for number, line in enumerate(lines, 1):
         name, equals, value = line.strip().removeprefix("export ").partition("=")
         if not name or name.startswith("#"):
             continue

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any, cast
@@ -33,6 +33,27 @@ class FileInUse(Exception):
 
     def __init__(self, path: Path, owner: str) -> None:
         super().__init__(f"{path} is in use by process {owner}. One process owns an embedded data folder.")
+
+
+class FolderUnusable(Exception):
+    """The data folder, or the file in it, is not one to work with. The message says what to do."""
+
+
+@contextlib.contextmanager
+def usable(path: Path) -> Iterator[None]:
+    """Where opening the file at `path` fails, say why. Raises FolderUnusable."""
+    instead = "Make it a folder on a local disk that this user may write, or set COEXIST_DATA_DIR."
+    try:
+        yield
+    except OSError as problem:
+        why = (problem.strerror or type(problem).__name__).lower()
+        raise FolderUnusable(f"{path.parent} cannot be the data folder: {why}. {instead}") from None
+    except (apsw.NotADBError, apsw.CorruptError):
+        restore = "Restore the folder from a backup, or set COEXIST_DATA_DIR to an empty one."
+        raise FolderUnusable(f"{path} is damaged, or no file of ours. {restore}") from None
+    except (apsw.CantOpenError, apsw.IOError, apsw.ReadOnlyError, apsw.PermissionsError, apsw.FullError) as problem:
+        why = type(problem).__name__.removesuffix("Error")
+        raise FolderUnusable(f"{path.parent} cannot be the data folder: SQLite says {why}. {instead}") from None
 
 
 class SqliteFile:
@@ -67,9 +88,9 @@ class SqliteFile:
         self._task = asyncio.create_task(self._run(), name="sqlite-writer")
         return self._task
 
-    def script(self, sql: str) -> None:
-        """Run statements at once, before the writer starts."""
-        self._writing.execute(sql)
+    def script(self, sql: str, parameters: tuple[Any, ...] = ()) -> None:
+        """Run statements at once, before the writer starts; durable when this returns."""
+        self._writing.execute(sql, parameters)
 
     def on_failure(self, forget: Callable[[], None]) -> None:
         """Call `forget` when a group was rolled back, so that what it kept in memory is read anew."""
@@ -197,13 +218,32 @@ def _claim(path: Path) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        owner = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
+        owner = _owner(lock)
         os.close(lock)
         raise FileInUse(path.parent, owner) from None
     os.ftruncate(lock, 0)
     os.write(lock, str(os.getpid()).encode())
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # what people write is for its owner; the WAL follows suit
     return lock
+
+
+def owner_of(folder: Path) -> str:
+    """The process that has the data folder, or nothing. Leaves the folder as it is."""
+    try:
+        lock = os.open(folder / "lock", os.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _owner(lock)
+    finally:
+        os.close(lock)
+    return ""
+
+
+def _owner(lock: int) -> str:
+    return os.read(lock, 32).decode(errors="replace").strip() or "unknown"
 
 
 def one(connection: apsw.Connection, sql: str, parameters: tuple[Any, ...] = ()) -> Any:

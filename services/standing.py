@@ -4,17 +4,21 @@ Every figure is of the shards that this process holds, so that a sum over all pr
 """
 
 import asyncio
+import contextlib
 import shutil
 from time import monotonic
 from typing import Any
 
 from echo_sync import imports
 from echo_sync.imports import Import, import_key
+from echo_sync.media import JOB_PREFIX
+from echo_sync.media import NAME as FETCHING
 from schemas.ports import LogUnavailable
 from schemas.states import DELIVERY, MESSAGES, Number
-from sender.command import AMBIGUOUS, Command, Queue, queue_key
+from sender.command import AMBIGUOUS, SLOT_PREFIX, Command, Queue, queue_key
 from services.catalogue import gauge
 from services.dead_letters import VERSION
+from services.lag import lag
 from services.running import App
 from services.shard import decode_state
 
@@ -49,6 +53,12 @@ class Standing:
         self._number_headroom = gauge(registry, "coexist_number_headroom_ratio")
         self._ambiguous = gauge(registry, "coexist_sends_ambiguous")
         self._ambiguous_oldest = gauge(registry, "coexist_sends_ambiguous_oldest_seconds")
+        self._queues = {
+            DELIVERY: (gauge(registry, "coexist_sends_queue_depth"), SLOT_PREFIX),
+            FETCHING: (gauge(registry, "coexist_media_queue_depth"), JOB_PREFIX),
+        }
+        self._lag_events = gauge(registry, "coexist_lag_events")
+        self._lag_seconds = gauge(registry, "coexist_lag_seconds")
         self._free = gauge(registry, "coexist_data_dir_free_bytes")
         self._size = gauge(registry, "coexist_data_dir_size_bytes")
         gauge(registry, "coexist_build_info").labels(VERSION, app.edition.name).set(1)
@@ -66,6 +76,9 @@ class Standing:
                 self._store_up.set(0)
             else:
                 self._store_up.set(1)
+            with contextlib.suppress(LogUnavailable, TimeoutError):  # then they stand as they stood
+                async with asyncio.timeout(STORE_S):
+                    await self._look_into_the_log()
             self._looked_at = monotonic()
 
     def _look_here(self) -> None:
@@ -96,6 +109,15 @@ class Standing:
         opened = await self._doubtful()
         self._ambiguous.set(len(opened))
         self._ambiguous_oldest.set(max(0.0, self._app.clock() - min(opened)) if opened else 0)
+
+        for processor, (depth, prefix) in self._queues.items():
+            depth.set(sum([await self._app.store.count(processor, shard, prefix) for shard in self._shards(processor)]))
+
+    async def _look_into_the_log(self) -> None:
+        for processor, runner in self._app.runners.items():
+            found = await lag(runner, self._app.log, self._app.clock())
+            self._lag_events.labels(processor).set(found.events)
+            self._lag_seconds.labels(processor).set(found.seconds)
 
     def _show(self, found: Any, number: str, value: float) -> None:
         """Set the number's own series, where it has one."""

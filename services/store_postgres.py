@@ -111,7 +111,7 @@ class PostgresStore:
 
     async def load(self, processor: str, shard: int, keys: Iterable[str]) -> dict[str, bytes]:
         """See `Store.load`."""
-        wanted = {_bytes(key): key for key in keys}
+        wanted = {key_bytes(key): key for key in keys}
         rows = await self._database.rows(sql.LOAD, await self._slot(processor, shard), list(wanted))
         return {wanted[row[0]]: row[1] for row in rows}
 
@@ -135,8 +135,14 @@ class PostgresStore:
     ) -> list[tuple[str, bytes]]:
         """See `Store.heads`."""
         slot = await self._slot(processor, shard)
-        rows = await self._database.rows(numbered(shared.HEADS), slot, _bytes(line), after, until, limit)
+        rows = await self._database.rows(numbered(shared.HEADS), slot, key_bytes(line), after, until, limit)
         return [(row[0].decode(), row[1]) for row in rows]
+
+    async def count(self, processor: str, shard: int, prefix: str) -> int:
+        """See `Store.count`."""
+        first = prefix.encode()
+        slot = await self._slot(processor, shard)
+        return cast("int", await self._database.one(numbered(shared.COUNT), slot, first, first + b"\xff"))
 
     # --- committing
 
@@ -248,7 +254,7 @@ def _outbox_counter(lease: Lease, line: Line) -> Counter:
     return OUTBOX_KEY, f"{lease.processor}/{lease.shard}/{line[0]}/{line[1]}"
 
 
-def _bytes(key: str) -> bytes:
+def key_bytes(key: str) -> bytes:
     """The key as stored. Storing a stored key again gives the same, so timers and heads find their state."""
     plain = key.encode()
     if len(plain) <= KEY_BYTES_MAX:
@@ -262,14 +268,14 @@ def _positions(positions: dict[str, int]) -> tuple[list[Any], ...]:
 
 
 def _states(rows: dict[str, Row | None]) -> tuple[list[Any], ...]:
-    removed = [_bytes(key) for key, row in rows.items() if row is None]
-    kept = [(_bytes(key), row) for key, row in rows.items() if row is not None]
+    removed = [key_bytes(key) for key, row in rows.items() if row is None]
+    kept = [(key_bytes(key), row) for key, row in rows.items() if row is not None]
     return (
         removed,
         [key for key, _ in kept],
         [row.value for _, row in kept],
         [row.wake_at for _, row in kept],
-        [None if row.line is None else _bytes(row.line) for _, row in kept],
+        [None if row.line is None else key_bytes(row.line) for _, row in kept],
         [row.place for _, row in kept],
     )
 

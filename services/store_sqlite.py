@@ -130,8 +130,8 @@ class SqliteStore:
         """See `Store.sequence`."""
         return cast("int", one(self._file.reading, sql.SEQUENCE, (topic, key)) or 0)
 
-    def count(self, processor: str, shard: int, prefix: str) -> int:
-        """How many states of a shard have a key that starts with `prefix`, for metrics."""
+    async def count(self, processor: str, shard: int, prefix: str) -> int:
+        """See `Store.count`."""
         span = (self._slot(processor, shard), prefix, prefix + "\uffff")
         return cast("int", one(self._file.reading, sql.COUNT, span))
 

@@ -1,20 +1,23 @@
-"""`coexist tail`: the events of a topic, read from the embedded file without writing to it, running or not."""
+"""`coexist tail`: the events of a topic, from Kafka, or from the embedded file without writing to it."""
 
 import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import apsw
 import click
 import orjson
+from msgspec.structs import replace
 
-from schemas.cloudevents import cloudevent
+from schemas.cloudevents import UNREADABLE, cloudevent
 from schemas.instants import rfc3339
-from schemas.ports import Record
+from schemas.ports import LogUnavailable, Record
 from schemas.topics import TOPICS
 from services.admin_client import unreachable
 from services.edition import FILE_NAME
-from services.log_sqlite import LogFile
+from services.failure import USAGE, Failure
+from services.log_sqlite import LogFile, partitions_of
 from services.settings import Settings
 
 LOOK_EVERY_S = 0.05
@@ -28,18 +31,44 @@ def tail(
     name = topic.removeprefix(f"{settings.topic_prefix}.")
     if name not in TOPICS:
         raise click.UsageError(f"{topic} is not a topic. There are: {', '.join(TOPICS)}.")
+    look = _on_kafka if settings.kafka_bootstrap_servers else _in_file
+    for record in look(settings, name, from_start=from_start, follow=follow):
+        if (not number or record.event.number == number) and (not kind or record.event.type == kind):
+            yield _line(record, as_json=as_json)
+
+
+def _on_kafka(settings: Settings, name: str, *, from_start: bool, follow: bool) -> Iterator[Record]:
+    try:
+        from services.kafka_client import kafka_of  # noqa: PLC0415 - needs the extra kafka
+        from services.tail_kafka import records  # noqa: PLC0415
+    except ModuleNotFoundError as problem:
+        raise Failure(f"{problem.name} is not installed. pip install 'coexist[kafka]'.", USAGE) from None
+    try:
+        yield from records(kafka_of(settings), name, from_start=from_start, follow=follow)
+    except LogUnavailable as problem:
+        raise unreachable(f"{problem}. It was asked at {settings.kafka_bootstrap_servers}.") from None
+
+
+def _in_file(settings: Settings, name: str, *, from_start: bool, follow: bool) -> Iterator[Record]:
     path = settings.data_dir / FILE_NAME
     if not path.exists():
         raise unreachable(f"{path} does not exist. Start `coexist run` first, or set COEXIST_DATA_DIR.")
+    try:
+        yield from _records(path, name, from_start=from_start, follow=follow)
+    except apsw.Error as problem:
+        sentence = f"{path} cannot be read: {type(problem).__name__}. Is COEXIST_DATA_DIR the folder of `coexist run`?"
+        raise Failure(sentence) from None
+
+
+def _records(path: Path, name: str, *, from_start: bool, follow: bool) -> Iterator[Record]:
     with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
         connection.set_busy_timeout(2_000)
-        file = LogFile(connection, settings.partitions)
-        for record in _records(file, name, settings.partitions, from_start=from_start, follow=follow):
-            if (not number or record.event.number == number) and (not kind or record.event.type == kind):
-                yield _line(record, as_json=as_json)
+        partitions = partitions_of(connection)
+        if partitions is not None:
+            yield from _all(LogFile(connection, partitions), name, partitions, from_start=from_start, follow=follow)
 
 
-def _records(file: LogFile, name: str, partitions: int, *, from_start: bool, follow: bool) -> Iterator[Record]:
+def _all(file: LogFile, name: str, partitions: int, *, from_start: bool, follow: bool) -> Iterator[Record]:
     begin_at_end = follow and not from_start
     positions = [file.end(name, partition) if begin_at_end else 0 for partition in range(partitions)]
     while True:
@@ -62,9 +91,14 @@ def _next(file: LogFile, topic: str, positions: list[int]) -> list[Record]:
 
 
 def _line(record: Record, *, as_json: bool) -> str:
+    if as_json and record.event.type == UNREADABLE:
+        record = replace(record, event=replace(record.event, data=orjson.dumps(_text(record))))
     if as_json:
         return orjson.dumps(cloudevent(record)).decode()
     event = record.event
     seq = f" #{event.seq}" if event.seq else ""
-    data = (event.data or b"null").decode(errors="replace")
-    return f"{rfc3339(event.at)} {record.partition}/{record.offset}{seq} {event.type} {event.number} {data}"
+    return f"{rfc3339(event.at)} {record.partition}/{record.offset}{seq} {event.type} {event.number} {_text(record)}"
+
+
+def _text(record: Record) -> str:
+    return (record.event.data or b"null").decode(errors="replace")

@@ -53,6 +53,7 @@ def settings_for(folder, graph_url="http://127.0.0.1:9", **more):
         "meta_verify_token": DEFAULT_VERIFY_TOKEN,
         "meta_access_token": DEFAULT_TOKEN,
         "meta_graph_url": graph_url,
+        "automatic_within_s": 0,  # in tests people answer at once
         "log_level": "warning",
         **more,
     }

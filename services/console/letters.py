@@ -26,7 +26,14 @@ OWNER = "console"
 LEASE_S = 10.0
 LETTERS_MAX = 1_000
 """Letters of a partition that are looked at, the newest; more of them than that are one problem, not many."""
+OFFSETS = 1 << 40
+"""Beyond every offset that there can be."""
 OPEN, REPLAYED, DISCARDED = "open", "replayed", "discarded"
+NOWHERE = {
+    "title": "no such dead letter",
+    "fix": "`coexist dead-letters list` and GET /v1/dead-letters show those that there are.",
+}
+SETTLED = {"title": "it was settled already", "fix": "Nothing is left to do; the letter says what was done, and when."}
 AGAIN = {"title": "the store is busy", "fix": "Try it again in a moment."}
 
 
@@ -69,12 +76,12 @@ async def letters(app: App) -> list[Letter]:
 async def letter(app: App, letter_id: str) -> Letter:
     """One letter. Raises HTTPException 404."""
     partition, _, offset = letter_id.partition("-")
-    if partition.isdecimal() and offset.isdecimal() and int(partition) < app.log.partitions:
+    if _below(partition, app.log.partitions) and _below(offset, OFFSETS):
         records = await app.log.read(DEAD_LETTERS, int(partition), int(offset), 1)
         if records and records[0].offset == int(offset):
             settled = await app.store.load(NAME, int(partition), [_key(int(offset))])
             return _letter(records[0], settled.get(_key(int(offset))))
-    raise HTTPException(404, {"title": "no such dead letter", "fix": "List them at /v1/dead-letters."})
+    raise HTTPException(404, NOWHERE)
 
 
 async def replay(app: App, letter_id: str) -> None:
@@ -86,6 +93,8 @@ async def replay(app: App, letter_id: str) -> None:
     found = await letter(app, letter_id)
     told = orjson.loads(found.record.event.data or b"{}")
     topic = str(told["topic"])
+    if topic not in TOPICS:
+        raise HTTPException(409, {"title": f"{topic} is no topic any more", "fix": "Discard the letter."})
     if TOPICS[topic].sequenced:
         fix = f"States are rebuilt from {topic}, which still holds the fact. Discard the letter."
         raise HTTPException(409, {"title": f"each fact stands on {topic} once", "fix": fix})
@@ -117,7 +126,7 @@ async def _settle(app: App, found: Letter, action: str, again: list[tuple[str, E
         if lease is None:
             raise HTTPException(503, AGAIN)
         if await app.store.load(NAME, shard, [key]):
-            raise HTTPException(409, {"title": "it was settled already", "fix": "Nothing is left to do."})
+            raise HTTPException(409, SETTLED)
         row = Row(msgspec.msgpack.encode(Settled(action=action, at=app.clock())))
         if again:
             await app.log.append(again)
@@ -148,6 +157,10 @@ async def _records(app: App, partition: int, offset: int, end: int) -> list[Reco
 
 def _letter(record: Record, settled: bytes | None) -> Letter:
     return Letter(record, None if settled is None else decode_state(Settled, settled))
+
+
+def _below(text: str, limit: int) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= len(str(limit)) and int(text) < limit
 
 
 def _key(offset: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import httpx
 import msgspec
@@ -66,6 +66,12 @@ class Target(msgspec.Struct, forbid_unknown_fields=True):
 
     url: str
     app_secret: str | None = None
+
+
+class Offline(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of offline: for how long; 0 ends it."""
+
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 30.0
 
 
 class Patience(msgspec.Struct, forbid_unknown_fields=True):
@@ -133,6 +139,7 @@ class Control:
             ("POST", "/window", self.window),
             ("GET", "/faults", self.read_faults),
             ("POST", "/faults", self.patch_faults),
+            ("POST", "/offline", self.offline),
             ("GET", "/traffic", self.read_traffic),
             ("POST", "/traffic", self.start_traffic),
             ("DELETE", "/traffic", self.stop_traffic),
@@ -150,9 +157,8 @@ class Control:
     async def ledger(self, _request: Request) -> Response:
         """Return the counters."""
         delivery = self._meta.delivery
-        return answer(
-            self._meta.ledger.summary() | {"outstanding": delivery.outstanding, "seed": self._meta.config.seed}
-        )
+        now = {"outstanding": delivery.outstanding, "offline_s": round(delivery.offline_s, 3)}
+        return answer(self._meta.ledger.summary() | now | {"seed": self._meta.config.seed})
 
     async def items(self, request: Request) -> Response:
         """Stream every item as NDJSON; `?kind=` and `?unacknowledged=1` filter."""
@@ -237,6 +243,11 @@ class Control:
         self._meta.delivery.wake()
         self._meta.feed.tell("faults.changed", **changes)
         return await self.read_faults(request)
+
+    async def offline(self, request: Request) -> Response:
+        """Deliver nothing for a while; it ends by itself, whoever still looks."""
+        self._meta.delivery.go_offline((await _read(request, Offline)).seconds)
+        return answer({"offline_s": round(self._meta.delivery.offline_s, 3)})
 
     async def read_traffic(self, _request: Request) -> Response:
         """Return the running plan, null if people are silent."""

@@ -69,6 +69,7 @@ class Delivery:
         self._settled = asyncio.Event()
         self._settled.set()
         self._leaving = False
+        self._offline_until = 0.0
         self.outstanding = 0
         self.recent: list[dict[str, Any]] = []
         if url:
@@ -88,6 +89,16 @@ class Delivery:
         if secret is not None:
             self._secret = secret.encode()
         self.wake()
+
+    def go_offline(self, seconds: float) -> None:
+        """Deliver nothing for so long, and then go on by itself, whoever still looks; 0 ends it at once."""
+        self._offline_until = time.monotonic() + seconds
+        self.wake()
+
+    @property
+    def offline_s(self) -> float:
+        """Return for how long nothing will be delivered."""
+        return max(0.0, self._offline_until - time.monotonic())
 
     def wake(self) -> None:
         """Look at the queue and the settings again."""
@@ -164,6 +175,8 @@ class Delivery:
         """Start every POST that may start; return the seconds to the next, None to wait for news."""
         if self._poster is None or self._faults.paused:
             return None
+        if offline_s := self.offline_s:
+            return offline_s
         now = time.monotonic()
         while self._queue and len(self._in_flight) < self._faults.concurrency:
             if (left := self._queue[0][0] - now) > 0:

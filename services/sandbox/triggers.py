@@ -228,7 +228,8 @@ def trigger_body(
 ) -> bytes:
     """Return one webhook body ready to be signed.
 
-    `number` is a phone number id or a whole Number. Without a seed every call has new message ids.
+    `number` is a phone number id or a whole Number. Without a seed every call has new message ids; a customer
+    is the same one in every call, and in the sandbox.
     Raises ValueError for a name that does not exist.
     """
     business = Number(phone_number_id=number) if isinstance(number, str) else number or Number()

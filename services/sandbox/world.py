@@ -15,6 +15,7 @@ from services.sandbox.dice import Dice
 
 Side = Literal["customer", "app", "api"]
 WINDOW_S = 24 * 3600  # the customer service window, Meta contract 0
+_WHO = Dice(0)
 _COUNTRIES = {"34": "ES", "33": "FR", "44": "GB", "49": "DE", "52": "MX", "55": "BR", "1": "US"}
 
 
@@ -63,7 +64,11 @@ class Chat:
 
 
 class World:
-    """Everything that exists. Ids depend on the seed and on how many were issued before, on nothing else."""
+    """Everything that exists.
+
+    Ids of messages depend on the seed and on how many were issued before, on nothing else; who a customer is depends on
+    the phone alone, so that one world knows the people of another.
+    """
 
     def __init__(self, seed: int, numbers: Iterable[Number], chat_messages_max: int = 0) -> None:
         self.dice = Dice(seed)
@@ -144,7 +149,7 @@ class World:
         return self.chat(number, contact).window_expires_s > now_s
 
     def _invent(self, wa_id: str) -> Customer:
-        dice = self.dice
+        dice = _WHO
         country = next((code for prefix, code in _COUNTRIES.items() if wa_id.startswith(prefix)), "ES")
         first = dice.pick(people.FIRST_NAMES, "first", wa_id)
         return Customer(

@@ -6,6 +6,7 @@ import json
 import time
 
 from ingest.app import create_app
+from ingest.refusals import Clients
 from ingest.signature import sign
 from ingest.webhook import Webhook
 from services.edge import Edge
@@ -124,12 +125,13 @@ def request(body, *, headers=None, sign_with=SECRET, method="POST", path="/webho
 
 
 @contextlib.asynccontextmanager
-async def listening(limits=None, secrets=None):
+async def listening(limits=None, secrets=None, clients=None):
     """A rig that listens until the block ends."""
     recorded = Recorded()
     secrets = secrets if secrets is not None else [SECRET]
-    app = create_app(Webhook(recorded.append, secrets, TOKEN, time.time, recorded))
-    edge = Edge(app, "127.0.0.1", 0, limits)
+    clients = clients or Clients()
+    app = create_app(Webhook(recorded.append, secrets, TOKEN, time.time, recorded, clients))
+    edge = Edge(app, "127.0.0.1", 0, limits, None if clients.proxies else clients.unsigned)
     await edge.start()
     try:
         yield Rig(edge, recorded, secrets)

@@ -7,6 +7,7 @@ import time
 import httpx
 import orjson
 import pytest
+import structlog
 
 from schemas.ports import LogUnavailable
 from services.sandbox.faults import calm
@@ -285,3 +286,21 @@ async def test_a_paused_number_sends_nothing_and_what_a_person_answered_meanwhil
     assert (await rig.outcome(answered))["state"] == "withdrawn"
     assert (await rig.outcome(unanswered))["state"] == "accepted"
     assert len((await rig.meta.get("/sandbox/api/ledger/sends")).json()) == 1
+
+
+async def test_the_log_says_that_sends_fail_and_a_number_is_paused_and_names_nobody(tmp_path):
+    with structlog.testing.capture_logs() as lines:
+        async with together(tmp_path) as rig:
+            await rig.customer()
+            await until(rig.conversation)
+            for _ in range(3):
+                await rig.outcome(await rig.send(to="34600999888"))
+            await rig.admin.post(f"/v1/numbers/{NUMBER}/pause")
+            await rig.data("account", "number.changed")
+            await rig.post(b"{}", secret="a secret that nobody here knows, at all")
+    said = [(line["event"], line["reason"], line["count"]) for line in lines if "reason" in line]
+    assert ("sends_fail", "needs_template", 1) in said
+    assert ("number_paused", "operator", 1) in said
+    assert ("webhooks_refused", "signature", 1) in said
+    assert len(said) == len(set(said))
+    assert not any(name in str(lines) for name in (NUMBER, CONTACT, "34600999888", "Resposta"))

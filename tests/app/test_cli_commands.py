@@ -160,6 +160,35 @@ def test_numbers_are_listed_paused_and_resumed(known):
     assert lines(known.run("numbers", "add", "106540352249999")) == ["106540352249999"]
 
 
+def test_suppress_adds_lists_and_removes(known):
+    about = ("--number", NUMBER, "--contact", CONTACT)
+    assert lines(known.run("suppress", "add", *about)) == [f"{NUMBER}: marketing"]
+    until_told(known, "account", "preference.changed", '"stop"')
+    (line,) = lines(known.run("suppress", "list", "--number", NUMBER))
+    assert line.split()[1:] == [CONTACT, "marketing", "operator"]
+    lines(known.run("suppress", "remove", *about))
+    until_told(known, "account", "preference.changed", '"resume"')
+    assert lines(known.run("suppress", "list", "--number", NUMBER)) == []
+    lines(known.run("suppress", "opt-in", *about))
+    until_told(known, "account", "preference.changed", '"opt_in"')
+    wrong = known.run("suppress", "add", "--number", NUMBER, "--contact", "Laia", "--all")
+    assert (wrong.exit_code, wrong.output) == (
+        2,
+        "Error: nobody is named. Give `number` and `contact`, a phone or a user id.\n",
+    )
+
+
+def test_a_number_s_own_token_needs_a_key_and_an_empty_file_is_refused(known):
+    file = known.folder / "token"
+    file.write_text("\n")
+    empty = known.run("numbers", "add", NUMBER, "--token-file", file)
+    assert (empty.exit_code, empty.output) == (2, "Error: The token file is empty.\n")
+    file.write_text("EAA-a-token\n")
+    refused = known.run("numbers", "add", NUMBER, "--token-file", file)
+    assert refused.exit_code == 1
+    assert "COEXIST_ENCRYPTION_KEYS is not set. Make one with `openssl rand -base64 32`" in refused.output
+
+
 def test_a_command_without_a_running_service_ends_with_3_and_says_what_to_start(tmp_path):
     for arguments in (["numbers", "list"], ["send", "--number", "1", "--to", "2", "--text", "x"]):
         result = coexist(*arguments, data_dir=tmp_path)

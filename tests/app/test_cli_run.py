@@ -1,9 +1,11 @@
 """`coexist run` and its settings, as a person meets them: exit codes, sentences, files."""
 
 import os
+import re
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +42,13 @@ def test_it_says_where_it_is_and_leaves_the_admin_address_in_the_data_folder(tmp
         assert ":0/" not in told
         assert coexist("numbers", "list", data_dir=settings["data_dir"]).returncode == 0
         assert oct((tmp_path / "data" / "coexist.db").stat().st_mode)[-2:] == "00"
+
+
+def test_it_leaves_no_core_dump_behind(tmp_path, settings):
+    with Service(settings, tmp_path) as service:
+        service.ready()
+        limits = Path(f"/proc/{service.popen.pid}/limits").read_text()
+    assert re.search(r"Max core file size +0 +0 ", limits)
 
 
 def test_a_second_process_on_the_same_folder_ends_with_3(tmp_path, settings):
@@ -109,7 +118,8 @@ def test_other_partitions_than_the_folder_was_made_with_end_it_with_2(tmp_path, 
 def test_settings_may_stand_in_dotenv_and_secrets_in_files(tmp_path):
     (tmp_path / "secret").write_text(f"{SECRET}\n")
     (tmp_path / ".env").write_text("# ours\nexport COEXIST_PARTITIONS='3'\nCOEXIST_META_APP_SECRETS_FILE=secret\n")
-    assert coexist("run", "--check", cwd=tmp_path).stdout == "The settings can be used.\n"
+    checked = coexist("run", "--check", cwd=tmp_path, port=0, admin_port=0)
+    assert checked.stdout.splitlines()[-1] == "The settings can be used."
     shown = coexist("config", cwd=tmp_path).stdout
     assert "COEXIST_PARTITIONS=3\n" in shown
     assert coexist("config", cwd=tmp_path, partitions=5).stdout.count("COEXIST_PARTITIONS=5\n") == 1

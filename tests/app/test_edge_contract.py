@@ -7,8 +7,9 @@ import socket
 
 import pytest
 
+from ingest.bodies import BODY_BYTES_MAX
 from ingest.signature import sign
-from ingest.webhook import BODY_BYTES_MAX, Webhook
+from ingest.webhook import Webhook
 from schemas.ports import LogUnavailable
 from services.edge import Edge, PortInUse
 from tests.app.edge_rig import MESSAGE, SECRET, TOKEN, Recorded, body_of, listening, request

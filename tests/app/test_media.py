@@ -207,3 +207,71 @@ async def test_what_meta_says_of_an_upload_is_told(rig):
     answer = await upload(rig, number="999")
     assert answer.status_code == 502
     assert "100" in answer.json()["title"]
+
+
+async def test_kept_media_is_read_back_by_its_message_and_by_its_reference(rig):
+    wamid = await rig.customer("mira", kind="image")
+    media = await media_of(rig, wamid)
+    data = media_file((await content_of(rig, wamid))["id"])[1]
+    by_message = await rig.admin.get("/v1/media", params={"number": NUMBER, "message": wamid})
+    assert (by_message.status_code, by_message.content) == (200, data)
+    assert by_message.headers["content-type"] == "image/jpeg"
+    assert by_message.headers["x-content-type-options"] == "nosniff"
+    assert by_message.headers["content-disposition"] == "attachment"
+    by_ref = await rig.admin.get("/v1/media", params={"ref": media["ref"]})
+    assert (by_ref.content, by_ref.headers["content-type"]) == (data, "application/octet-stream")
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {},
+        {"ref": "../coexist.db"},
+        {"ref": "aa/../../coexist.db"},
+        {"ref": "/etc/passwd"},
+        {"ref": f"ab/{'cd' * 32}"},
+        {"ref": f"ab/{'ab' * 32}\n"},
+        {"ref": f"ab/{'ab' * 32}"},
+        {"number": NUMBER, "message": "wamid.nobody"},
+        {"message": "wamid.nobody"},
+    ],
+)
+async def test_nothing_but_kept_media_is_ever_read(rig, wanted):
+    answer = await rig.admin.get("/v1/media", params=wanted)
+    assert answer.status_code == 404
+    assert answer.json()["fix"]
+
+
+async def test_media_of_a_message_deleted_for_everyone_is_not_handed_out(rig):
+    wamid = await rig.customer("mira", kind="image")
+    await media_of(rig, wamid)
+    await rig.control("/revoke", {"wamid": wamid, "side": "customer"})
+    await rig.data("timeline", "message.revoked", wamid)
+    answer = await rig.admin.get("/v1/media", params={"number": NUMBER, "message": wamid})
+    assert answer.status_code == 404
+
+
+async def test_reading_media_needs_the_token(tmp_path):
+    async with service(tmp_path, about={"admin_token": "t" * 40}) as rig:
+        assert (await rig.admin.get("/v1/media", params={"ref": f"ab/{'ab' * 32}"})).status_code == 401
+
+
+async def test_the_metrics_tell_what_is_still_to_be_fetched_and_what_was_kept(rig):
+    await rig.control("/faults", {"media_trouble": "error500"})
+    wamid = await rig.customer("mira", kind="image")
+
+    async def sample(name, **labels):
+        text = (await rig.admin.get("/metrics")).text
+        lines = [
+            line for line in text.splitlines() if line.startswith(name) and all(v in line for v in labels.values())
+        ]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    async def waits():
+        return await sample("coexist_media_queue_depth") == 1 and await sample("coexist_media_jobs_total", o="missed")
+
+    await until(waits)
+    await rig.control("/faults", {"media_trouble": ""})
+    media = await media_of(rig, wamid)
+    assert await sample("coexist_media_bytes_total") == media["bytes"]
+    assert await sample("coexist_media_queue_depth") == 0

@@ -9,6 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.ports import LogUnavailable
+from schemas.states import MESSAGES
 from services.catalogue import CATALOGUE
 from services.metric import ENDINGS
 from services.metrics import Metrics
@@ -18,11 +19,8 @@ from tests.app.rig import service, together, until
 from tests.app.sandbox_receiver import CONTACT, NUMBER
 
 BUSY = Faults(duplicate_p=0.5, api_echo_p=1, status_delay_ms=2, reorder_p=0, drop200_p=0)
-NOT_ALWAYS = {
-    *("coexist_log_lines_total", "coexist_relay_backlog_records"),
-    *("coexist_lag_events", "coexist_lag_seconds"),
-}
-"""Only there once something was logged or relayed; lag comes with its own session."""
+NOT_ALWAYS = {"coexist_log_lines_total", "coexist_relay_backlog_records"}
+"""Only there once something was logged or relayed."""
 
 
 async def traffic(rig):
@@ -109,6 +107,59 @@ async def test_a_paused_number_and_a_send_in_doubt_are_seen(tmp_path):
         await until(paused)
 
 
+class Gate:
+    """A log whose readers hand out nothing while it is shut."""
+
+    def __init__(self):
+        self.open = asyncio.Event()
+        self.open.set()
+
+    def __call__(self, log):
+        self._log = log
+        return self
+
+    def __getattr__(self, name):
+        return getattr(self._log, name)
+
+    async def reader(self, *wanted):
+        reader = await self._log.reader(*wanted)
+        poll = reader.poll
+
+        async def patiently(limit, wait_s):
+            await self.open.wait()
+            return await poll(limit, wait_s)
+
+        return SimpleNamespace(poll=patiently, ends=reader.ends, positions=reader.positions, close=reader.close)
+
+
+async def test_lag_says_how_many_events_wait_and_for_how_long(tmp_path):
+    gate = Gate()
+    async with service(tmp_path, wrap_log=gate) as rig:
+        await rig.trigger("message")
+        await until(lambda: rig.events("timeline", "message.added"))
+        gate.open.clear()
+        for _ in range(3):
+            await rig.trigger("message")
+
+        async def behind():
+            found = await by_processor(rig, "coexist_lag_events")
+            waited = await by_processor(rig, "coexist_lag_seconds")
+            return found[MESSAGES] >= 2 and 1 < waited[MESSAGES] < 60
+
+        await until(behind)
+        gate.open.set()
+
+        async def caught_up():
+            return set((await by_processor(rig, "coexist_lag_events")).values()) == {0}
+
+        await until(caught_up)
+        assert set((await by_processor(rig, "coexist_lag_seconds")).values()) == {0}
+
+
+async def by_processor(rig, name):
+    return {sample.labels["processor"]: sample.value for sample in (await scraped(rig))[name]}
+
+
 @pytest.mark.parametrize("trouble", [LogUnavailable("away"), None], ids=["refuses", "hangs"])
 async def test_a_store_that_does_not_answer_is_told_and_the_scrape_succeeds(tmp_path, trouble):
     async def heads(*_):
@@ -117,7 +168,10 @@ async def test_a_store_that_does_not_answer_is_told_and_the_scrape_succeeds(tmp_
         await asyncio.sleep(60)
 
     async with service(tmp_path) as rig:
-        about = {name: getattr(rig.app, name) for name in ("settings", "edition", "keepers", "clock", "ready")}
+        about = {
+            name: getattr(rig.app, name)
+            for name in ("settings", "edition", "keepers", "runners", "log", "clock", "ready")
+        }
         app = SimpleNamespace(**about, metrics=Metrics(), store=SimpleNamespace(heads=heads))
         started = time.monotonic()
         await Standing(app).look()

@@ -2,6 +2,7 @@
 
 import asyncio
 import stat
+from base64 import b64encode
 
 import click
 import httpx
@@ -83,7 +84,14 @@ async def test_the_app_is_subscribed_first_then_contacts_then_history_each_once(
             f"POST {NUMBER}/smb_app_data history",
             subscribe,
         ]
-        assert [line.split(" ")[1] for line in said[1:]] == ["registered", "contacts", "history"]
+        assert [line.split(" ")[1] for line in said[1:4]] == ["registered", "contacts", "history"]
+        assert said[4:] == [f"{WABA}: 3 templates known"]
+
+        async def templates():
+            found = (await rig.admin.get(f"/v1/templates?number={NUMBER}")).json()["templates"]
+            return {(one["name"], one["status"], one["category"]) for one in found}
+
+        assert ("order_update", "APPROVED", "UTILITY") in await until(templates)
 
         async def complete():
             return (await number(rig))["history"]["status"] == "complete"
@@ -114,7 +122,7 @@ async def test_a_lost_answer_is_never_asked_again_in_the_same_run_and_is_known_i
         assert sum("history" in one for one in wire.seen) == 1
         assert "asked_at" not in (await number(rig))["history"]
         said = await onboard(rig)
-        assert said[-1] == f"{NUMBER}: history had been accepted already"
+        assert said[-2] == f"{NUMBER}: history had been accepted already"
 
 
 async def test_after_the_24_hours_it_says_what_can_still_be_done(tmp_path):
@@ -209,6 +217,22 @@ async def test_offboarding_pauses_a_send_and_reconnecting_lets_it_go_by_itself(t
         assert kinds == ["number.onboarded", "number.offboarded", "number.reconnected"]
 
 
+async def test_a_number_stays_silent_for_as_long_as_graph_does_not_know_it_as_coexisting(tmp_path):
+    async with together(tmp_path) as rig:
+        await rig.customer()
+        await until(rig.conversation)
+        await rig.control("/faults", {"on_biz_app": False})
+        await rig.control("/trigger", {"name": "reconnect", "number": NUMBER})
+
+        async def because():
+            return (await number(rig))["because"]
+
+        await until(because)
+        for lease in rig.app.keepers["echo_sync.messages"].held.values():
+            await rig.app.runners["echo_sync.messages"].drain(lease)
+        assert await because() == "reconnecting"
+
+
 async def test_a_number_that_nobody_knows_cannot_be_shown_paused_or_synchronised(tmp_path):
     async with together(tmp_path) as rig:
         calls = [("GET", ""), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/syncs/history")]
@@ -247,3 +271,18 @@ async def test_private_contacts_are_kept_out_before_anything_is_stored(tmp_path,
             return len(await rig.events("contacts", "contact.changed")) == kept
 
         await until(told)
+
+
+async def test_a_token_that_was_given_for_the_account_is_sealed_for_its_numbers(tmp_path):
+    key = b64encode(b"k" * 32).decode()
+    async with together(tmp_path, about={"encryption_keys": key, "meta_access_token": None}) as rig:
+        said = await onboard(rig, token_is_theirs=True)
+        assert f"{NUMBER}: token sealed and kept" in said
+        assert (await number(rig))["token"] == "own"
+
+
+async def test_without_a_key_the_account_s_token_is_not_kept_and_that_is_said(tmp_path):
+    async with together(tmp_path) as rig:
+        said = await onboard(rig, token_is_theirs=True)
+        assert any("token not kept" in line and "COEXIST_ENCRYPTION_KEYS is not set" in line for line in said)
+        assert (await number(rig))["token"] == "default"

@@ -236,3 +236,18 @@ async def test_a_signal_stops_it_cleanly_although_a_page_listens_and_a_call_wait
 def test_defaults_have_some_trouble_and_calm_has_none():
     assert Faults().duplicate_p > 0
     assert calm().duplicate_p == calm().reorder_p == calm().drop200_p == 0
+
+
+async def test_offline_ends_by_itself_and_can_be_ended(meta, receiver):
+    assert (await post(meta, "/offline", {"seconds": 0.5}))["offline_s"] > 0.3
+    await post(meta, "/customer/messages", ALICE)
+    assert (await meta.get("/sandbox/api/ledger")).json()["offline_s"] > 0
+    assert receiver.bodies == []
+    assert (await flush(meta))["unacknowledged"] == 0
+    assert (await meta.get("/sandbox/api/ledger")).json()["offline_s"] == 0
+    await post(meta, "/offline", {"seconds": 600})
+    await post(meta, "/customer/messages", ALICE)
+    await post(meta, "/offline", {"seconds": 0})
+    assert (await flush(meta))["unacknowledged"] == 0
+    for wrong in (-1, 1e9, "long"):
+        assert (await meta.post("/sandbox/api/offline", json={"seconds": wrong})).status_code == 400

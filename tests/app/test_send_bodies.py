@@ -26,7 +26,7 @@ class Recording(httpx.AsyncHTTPTransport):
 
     async def handle_async_request(self, request):
         body = orjson.loads(request.content)
-        self.posted[body.get("to") or body["recipient"]] = request.content
+        self.posted[body.get("to") or body.get("recipient") or body["message_id"]] = request.content
         return await super().handle_async_request(request)
 
 
@@ -57,7 +57,9 @@ async def post(door, body):
 async def test_graph_gets_the_callers_object_in_its_envelope_and_nothing_else(door, name):
     to = phone(name)
     await door.customer("Hola", to)
-    answer = await post(door, {"number": NUMBER, "to": f"+{to}", **GOOD[name]})
+    about = {"number": NUMBER, "to": f"+{to}"}
+    whole = {"message": GOOD[name]} if "ttl" in GOOD[name] else GOOD[name]
+    answer = await post(door, about | whole)
     assert answer.status_code == 202, answer.text
     state = await door.outcome(answer.json()["command_id"])
     assert state["state"] == "accepted"
@@ -83,6 +85,23 @@ async def test_a_user_id_is_put_into_recipient(door):
     body = orjson.loads(await until(posted))
     assert body["recipient"] == USER_ID
     assert "to" not in body
+
+
+@pytest.mark.parametrize("more", [{}, {"typing_indicator": {"type": "text"}}, {"to": "34600111222"}])
+async def test_a_read_receipt_goes_as_it_is_and_leaves_nothing_on_the_timeline(door, more):
+    wamid = await door.customer("Hola?")
+    await door.data("timeline", "message.added", wamid)
+    body = {"status": "read", "message_id": wamid, **more}
+    answer = await post(door, {"number": NUMBER, **body})
+    assert answer.status_code == 202, answer.text
+    outcome = await door.outcome(answer.json()["command_id"])
+    assert (outcome["state"], outcome["message_id"]) == ("accepted", None)
+    body.pop("to", None)
+    assert orjson.loads(door.graph.posted[wamid]) == {"messaging_product": "whatsapp", **body}
+    for topic in ("inbound", "timeline"):
+        told = [(kind, data.get("command_id")) for kind, _, data in await door.events(topic)]
+        left = [kind for kind, command_id in told if command_id == answer.json()["command_id"]]
+        assert left == (["send.answered"] if topic == "inbound" else [])
 
 
 async def test_a_whole_request_as_it_was_written_for_meta_is_taken(door):
@@ -117,6 +136,8 @@ async def test_a_broken_body_is_refused_by_name_and_nothing_is_written(door, kin
         ({"to": "Ada"}, "to must be a phone number of 5 to 15 digits or a user id like US.13491208655302741918."),
         ({"fallback": {"type": "text", "text": {"body": "x"}}}, "fallback.type must be template."),
         ({"fallback": template(name="")}, "fallback.template.name must not be empty."),
+        ({"status": "read"}, "message_id is missing."),
+        ({"to": "", "status": None}, "status must be read."),
     ],
 )
 async def test_what_stands_around_a_body_is_checked_too(door, more, title):
@@ -129,7 +150,7 @@ async def test_what_stands_around_a_body_is_checked_too(door, more, title):
 @pytest.mark.parametrize("value", [b"NaN", b"-Infinity", b"1e999", b"18446744073709551616", b'"\\ud83d"'])
 async def test_a_value_that_would_change_on_its_way_is_refused(door, value):
     before = await requested(door)
-    content = b'{"number":"%s","to":"34600111222","text":{"body":"x"},"later":[%s]}' % (NUMBER.encode(), value)
+    content = b'{"number":"%s","to":"34600111222","text":{"body":"x","later":[%s]}}' % (NUMBER.encode(), value)
     answer = await door.admin.post("/v1/messages", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert answer.json()["title"] == "the body has a value that JSON does not carry safely"

@@ -85,3 +85,85 @@ def test_the_keys_lead_to_each_pane(browser, world):
             expect(page.locator(focused)).to_be_focused()
         page.keyboard.press("?")
         expect(page.locator("#help")).to_be_visible()
+
+
+def test_after_an_edit_the_next_words_are_a_message_of_their_own(browser, world):
+    with watched(browser, world.url, **DESK) as page:
+        rows = open_sandbox(page)
+        for side in ("customer", "app"):
+            chat, field = page.locator(f"#{side}-chat"), page.locator(f"#{side}-text")
+            field.fill(f"{side}: first")
+            page.keyboard.press("Enter")
+            expect(chat).to_contain_text(f"{side}: first")
+            page.get_by_role("button", name="edit last").click()
+            expect(field).to_be_focused()
+            expect(page.locator("#said")).to_contain_text("Change the text")
+            field.fill(f"{side}: changed")
+            page.keyboard.press("Enter")
+            expect(rows.filter(has_text=f"{side}: changed")).to_have_count(1)
+            expect(page.locator("#said")).not_to_contain_text("Change the text")
+            page.keyboard.type(f"{side}: second")
+            page.keyboard.press("Enter")
+            expect(rows.filter(has_text=f"{side}: second")).to_have_count(1)
+            expect(rows.filter(has_text=f"{side}: changed")).to_have_count(1)
+            expect(chat).to_contain_text(f"{side}: changed")
+
+
+def test_meta_comes_back_by_itself_though_the_page_was_reloaded_or_closed(browser, world):
+    with watched(browser, world.url, **DESK) as page:
+        rows = open_sandbox(page)
+        button = page.get_by_role("button", name="go offline")
+        button.click()
+        expect(button).to_have_attribute("aria-pressed", "true")
+        expect(page.locator("#said")).to_contain_text("Meta is offline for")
+        page.locator("#customer-text").fill("while offline")
+        page.keyboard.press("Enter")
+        page.reload()
+        expect(button).to_have_attribute("aria-pressed", "true")
+        assert rows.filter(has_text="while offline").count() == 0
+        world.run(world.rig.control("/offline", {"seconds": 1.5}))
+    with watched(browser, world.url, **DESK) as page:
+        open_sandbox(page)
+        expect(page.get_by_role("button", name="go offline")).to_have_attribute("aria-pressed", "false")
+        expect(page.locator("#count-waiting")).to_have_text("0")
+
+
+def test_the_counters_are_those_of_the_service_and_of_meta_whenever_the_page_was_opened(browser, world):
+    with watched(browser, world.url, **DESK) as page:
+        rows = open_sandbox(page)
+        page.locator("#app-text").fill("counted")
+        page.keyboard.press("Enter")
+        expect(rows.filter(has_text="counted")).to_have_count(1)
+        world.run(world.rig.control("/flush", {"timeout_s": 5}))
+        ledger = world.run(world.rig.meta.get("/sandbox/api/ledger")).json()
+        totals = world.run(world.rig.admin.get("/v1/totals")).json()["totals"]
+        assert sum(totals["messages"].values()) > 0
+        for _ in range(2):
+            expect(page.locator("#count-items")).to_have_text(str(ledger["items"]))
+            expect(page.locator("#count-deliveries")).to_have_text(str(ledger["deliveries"]))
+            expect(page.locator("#count-timeline")).to_have_text(str(sum(totals["messages"].values())))
+            expect(page.locator("#latency")).to_contain_text("ms")
+            page.reload()
+
+
+def test_a_bot_s_message_that_does_not_go_out_stands_there_with_the_reason(browser, world):
+    with watched(browser, world.url, **DESK) as page:
+        rows = open_sandbox(page)
+        page.get_by_role("button", name="New person").click()
+        page.locator("#api-text").fill("nobody wrote before")
+        page.keyboard.press("Enter")
+        unsent = rows.filter(has_text="nobody wrote before")
+        expect(unsent).to_contain_text("rejected")
+        expect(page.locator("#said")).to_contain_text("did not go out")
+        page.locator("#customer-text").fill("now I do")
+        page.keyboard.press("Enter")
+        expect(rows.filter(has_text="now I do")).to_have_count(1)
+        page.locator("#app-text").fill("I answer myself")
+        page.keyboard.press("Enter")
+        expect(page.locator("#owner")).to_contain_text("Bot paused")
+        page.locator("#api-text").fill("too late")
+        page.keyboard.press("Enter")
+        expect(rows.filter(has_text="too late")).to_contain_text("withdrawn: taken over")
+        keep_picture(page, "sandbox-unsent")
+        rows.filter(has_text="too late").locator("summary").click()
+        expect(rows.filter(has_text="too late")).to_contain_text("send.withdrawn")

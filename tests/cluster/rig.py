@@ -1,5 +1,6 @@
 """What the tests of the cluster share: topics and a database of their own, and reading what was published."""
 
+import asyncio
 import contextlib
 import time
 
@@ -56,6 +57,24 @@ class Cluster:
             yield log
         finally:
             await log.close()
+
+
+async def until(check, deadline_s=SOON_S):
+    """Wait until `check()` is true."""
+    async with asyncio.timeout(deadline_s):
+        while True:
+            if await check():
+                return
+            await asyncio.sleep(0.1)
+
+
+async def drained(reader, count):
+    """The next `count` records of a reader, at least."""
+    found = []
+    async with asyncio.timeout(SOON_S):
+        while len(found) < count:
+            found.extend(await reader.poll(100, 1.0))
+    return found
 
 
 async def everything(log, topic):

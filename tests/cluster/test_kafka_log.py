@@ -13,8 +13,8 @@ from services import kafka_topics
 from services.kafka_client import CONFIRM_S, Kafka
 from services.kafka_reader import GapDetected
 from services.log_kafka import KafkaLog
-from tests.cluster.rig import SOON_S, Cluster, everything
-from tests.kafka.broker import NotToBeHad, libraries
+from tests.cluster.rig import SOON_S, Cluster, drained, everything, until
+from tests.kafka.broker import jars
 from tests.kafka.cluster import KafkaCluster
 
 pytestmark = pytest.mark.kafka
@@ -39,14 +39,6 @@ async def log(cluster):
 
 def made(name, number=ONE, kind="send.requested"):
     return Event(name, kind, number, b"{}", 1_790_000_000.0, 1_790_000_000.0, name)
-
-
-async def drained(reader, count):
-    found = []
-    async with asyncio.timeout(SOON_S):
-        while len(found) < count:
-            found.extend(await reader.poll(100, 1.0))
-    return found
 
 
 async def produce(cluster, topic, partition, *records):
@@ -117,6 +109,35 @@ async def test_records_that_retention_removed_unread_are_skipped_to_the_oldest_t
     assert await log.read(INBOUND, HOME, 0, 100) == await log.read(INBOUND, HOME, 6, 100)
 
 
+@pytest.mark.faults
+async def test_lag_tools_find_the_positions_under_the_processors_group(cluster):
+    from aiokafka import TopicPartition
+    from aiokafka.admin import AIOKafkaAdminClient
+    from aiokafka.errors import GroupCoordinatorNotAvailableError
+
+    log = KafkaLog(cluster.kafka, PARTITIONS, {INPUTS: f"{cluster.prefix}.sender"})
+    admin = AIOKafkaAdminClient(**cluster.kafka.options)
+    await admin.start()
+    try:
+        await log.append([(INBOUND, made(f"a{n}", kind="webhook.message")) for n in range(3)])
+        reader = await log.reader(INPUTS, HOME, {})
+        await drained(reader, 3)
+        await reader.poll(1, 0)  # what was handed out before is done
+
+        async def told():
+            try:
+                found = await admin.list_consumer_group_offsets(f"{cluster.prefix}.sender")
+            except GroupCoordinatorNotAvailableError:  # its topic is made when the first group comes
+                return False
+            place = TopicPartition(cluster.kafka.topic(INBOUND), HOME)
+            return place in found and found[place].offset == 3
+
+        await until(told)
+    finally:
+        await admin.close()
+        await log.close()
+
+
 async def test_topics_are_made_once_and_what_is_wrong_with_them_is_said(cluster):
     assert await kafka_topics.create(cluster.kafka, PARTITIONS) == []
     assert await kafka_topics.problems(cluster.kafka, PARTITIONS) == []
@@ -145,10 +166,7 @@ async def test_conversations_are_compacted_and_the_rest_is_kept_by_age(cluster):
 
 @pytest.fixture
 def broker(tmp_path):
-    try:
-        cluster = KafkaCluster(libraries(), tmp_path / "kafka")
-    except NotToBeHad as problem:
-        pytest.skip(f"a broker that may be killed is started from Maven's jars: {problem}")
+    cluster = KafkaCluster(jars(), tmp_path / "kafka")
     cluster.start()
     yield cluster
     cluster.stop()

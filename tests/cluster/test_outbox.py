@@ -7,7 +7,6 @@ import pytest
 from schemas.ports import Commit, Event, Fenced
 from schemas.reader import is_new
 from schemas.topics import CONVERSATIONS, TIMELINE, partition_of
-from services.kafka_client import Writer
 from services.outbox import HEADER, Outbox
 from services.postgres import Postgres
 from services.store_postgres import PostgresStore
@@ -34,15 +33,14 @@ class Owner:
         self._database = Postgres(self._cluster.url)
         await self._database.start()
         self.store = PostgresStore(self._database, PARTITIONS)
-        self._writer = Writer(self._cluster.kafka)
-        self._outbox = Outbox(self.store, self._cluster.kafka, self._writer, self._log, lambda *_: self.holding)
+        self._outbox = Outbox(self.store, self._cluster.kafka, self._log, lambda *_: self.holding)
         self.store.told = self._outbox.told
         self._task = None
         return self
 
     async def __aexit__(self, *_):
         await self.die()
-        await self._writer.close()
+        await self._outbox.close()
         await self._database.close()
 
     async def take(self):

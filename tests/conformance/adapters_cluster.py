@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.topics import TOPICS
 from services import kafka_topics
-from services.kafka_client import Writer, kafka_of
+from services.kafka_client import kafka_of
 from services.log_kafka import KafkaLog
 from services.outbox import Outbox
 from services.postgres import Postgres
@@ -65,6 +65,10 @@ class Publishing(PostgresStore):
             task.cancel()
             await asyncio.wait([task])
 
+    async def close(self):
+        """Let go of the connections."""
+        await self._outbox.close()
+
     async def stop(self):
         """As a process that ends: it publishes what it has committed."""
         for slot, lease in self._leases.items():
@@ -95,16 +99,15 @@ class ClusterPlace:
         await self._database.start()
         self.log = KafkaLog(self._kafka, self.partitions)
         await self.log.start()
-        self._writer = Writer(self._kafka)
         self.store = Publishing(
             self._database,
             self.partitions,
-            lambda rows: Outbox(rows, self._kafka, self._writer, self.log, lambda lease, for_s: True),
+            lambda rows: Outbox(rows, self._kafka, self.log, lambda lease, for_s: True),
         )
 
     async def _close(self):
         await self.store.stop()
-        await self._writer.close()
+        await self.store.close()
         await self.log.close()
         await self._database.close()
 

@@ -193,6 +193,15 @@ async def test_the_last_seq_of_a_key_is_known_and_0_before_its_first(place):
     assert await place.store.sequence(SENDS, ONE) == 0
 
 
+async def test_states_are_counted_by_the_beginning_of_their_keys(place):
+    lease = await place.store.acquire("p", 0, "owner", 10)
+    await place.store.commit(Commit(lease, rows={key: Row(b"v") for key in ("x/1", "x/2", "x/é\uffff", "y/1", "x")}))
+    await place.store.commit(Commit(lease, rows={"x/1": None}))
+    assert [await place.store.count("p", 0, prefix) for prefix in ("x/", "y/", "z/", "")] == [2, 1, 0, 4]
+    assert await place.store.count("p", 1, "x/") == 0
+    assert await place.store.count("never met", 0, "x/") == 0
+
+
 async def test_a_topic_that_is_not_sequenced_has_no_seq_and_keeps_its_keys(place):
     lease = await taken(place.store)
     state = Event("c1:1", "conversation.state", ONE, b"{}", 1.0, 1.0, "c1", "c1")

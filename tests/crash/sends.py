@@ -12,7 +12,8 @@ PAUSE_S = 0.02
 class Sends:
     """Writes commands from a thread to `people`, pairs of number and phone. `taken`: ids that were answered 202."""
 
-    def __init__(self, admin, people, per_s, seed):
+    def __init__(self, admin, people, per_s, seed, name="command"):
+        self._name = name
         self.taken = []
         self.refused = []
         self._admin = admin
@@ -43,7 +44,7 @@ class Sends:
     def _command(self, n):
         number, to = self._random.choice(self._people)
         return {
-            "command_id": f"command-{n}",
+            "command_id": f"{self._name}-{n}",
             "number": number,
             "to": to,
             "type": "text",

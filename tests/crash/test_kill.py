@@ -50,13 +50,14 @@ TROUBLE = {
 class World:
     """What happens in each cycle: people talk; and seldom things, marked so that they can be found again."""
 
-    def __init__(self, sandbox):
+    def __init__(self, sandbox, plan=PLAN):
         self.sandbox = sandbox
+        self.plan = plan
         self.number = sandbox.call("GET", "/numbers")[0]["number"]
         self.marks = []
 
     def happen(self, cycle):
-        self.sandbox.call("POST", "/traffic", PLAN)
+        self.sandbox.call("POST", "/traffic", self.plan)
         for name in ("template", "preference", "unknown"):
             self.marks.append(f"mark-{name}-{cycle}.")
             self.sandbox.call("POST", "/trigger", {"name": name, "number": self.number, "text": self.marks[-1]})

@@ -32,6 +32,7 @@ VALUES = {
     "verify_token": DEFAULT_VERIFY_TOKEN,
     "access_token": DEFAULT_TOKEN,
     "admin_token": "t" * 32,
+    "metrics_token": "m" * 32,
 }
 
 

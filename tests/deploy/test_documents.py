@@ -52,3 +52,28 @@ def test_commands_and_settings_that_are_named_exist(page):
     settings = {f"COEXIST_{name.upper()}" for name in Settings.model_fields}
     for name in set(re.findall(r"\bCOEXIST_[A-Z_]*", text)) - OTHER_NAMES:
         assert name.removesuffix("_FILE") in settings or name in settings, name
+
+
+def test_every_test_that_the_security_page_names_exists():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "SECURITY.md").read_text()))
+    text = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 40
+    assert [name for name in sorted(named) if f"def {name}(" not in text] == []
+
+
+def test_the_security_page_has_a_row_for_every_control():
+    rows = re.findall(r"^\| ([ES][0-9]+) \|", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)
+    assert rows == [*(f"E{n}" for n in range(1, 18)), *(f"S{n}" for n in range(1, 9))]
+
+
+def test_the_spanish_and_the_catalan_page_say_the_same_and_give_the_commands_of_the_english_one():
+    shapes = []
+    english = (ROOT / "README.md").read_text()
+    for name in ("README.es.md", "README.ca.md"):
+        text = (ROOT / name).read_text()
+        shapes.append([line.split()[0] for line in text.splitlines() if line.startswith(("#", "-", "```"))])
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+            for line in block.splitlines():
+                command = re.split(r"\s{2,}#|…", line)[0].strip()
+                assert command in english, command
+    assert shapes[0] == shapes[1]

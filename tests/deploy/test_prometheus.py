@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import shutil
 from pathlib import Path
 
@@ -69,8 +70,55 @@ async def watched(program, tmp_path, **config):
             await server.close()
 
 
-async def test_every_panel_shows_something_and_only_trouble_calls_somebody(prometheus, tmp_path, tell):
+async def _items(meta):
+    """Every item of Meta's ledger."""
+    lines = (await meta.get("/sandbox/api/ledger/items")).text.splitlines()
+    return [json.loads(line) for line in lines if line]
+
+
+async def figures(rig, server):
+    """One run with repeats, told by Meta's ledger, the page, the metrics and Prometheus: all the same."""
+    for n in range(10):
+        await rig.customer(f"{n}", contact=f"3460011{n:04}")
+    await rig.owner(contact="34600110000")
+    for n in range(3):
+        await rig.outcome(await rig.send(to=f"3460011{n + 5:04}"))
+    await rig.control("/flush", {"timeout_s": 20})
+    ledger = (await rig.meta.get("/sandbox/api/ledger")).json()
+    items = [one for one in await _items(rig.meta) if one["acknowledged"]]
+
+    async def settled():
+        page = (await rig.admin.get("/v1/overview")).json()
+        taken = sum(page["totals"]["items"].values())
+        unread = sum(one["records"] for one in page["lag"])
+        return page if taken == sum(one["acknowledged"] for one in items) and not unread else None
+
+    page = await until(settled, SOON_S)
+    totals = page["totals"]
+    assert totals["messages"]["customer.inbound"] == 10
+    assert totals["messages"]["business_app.outbound"] == 1
+    assert totals["sends"]["accepted"] == ledger["sends"]["accepted"] == 3
+    for query, told in {
+        "sum(coexist_ingest_items_total)": sum(totals["items"].values()),
+        'sum(coexist_messages_total{origin="customer"})': totals["messages"]["customer.inbound"],
+        'sum(coexist_sends_total{outcome="accepted"})': totals["sends"]["accepted"],
+        'sum(coexist_duplicates_dropped_total{reason="redelivery"})': totals["duplicates"]["redelivery"],
+        'sum(coexist_echo_latency_seconds_count{stage="total"})': page["echo"]["total"]["count"],
+    }.items():
+
+        async def same(query=query, told=told):
+            found = await server.ask(query)
+            return found and float(found[0]["value"][1]) == told
+
+        await until(same, SOON_S)
+    return len(items), totals["items"]
+
+
+async def test_prometheus_tells_what_the_ledger_tells_in_every_panel_and_only_trouble_calls_somebody(
+    prometheus, tmp_path, tell
+):
     async with watched(prometheus, tmp_path, faults=BUSY) as (rig, server):
+        tell("one run, four witnesses: {} items in Meta's ledger, {} here".format(*await figures(rig, server)))
         await traffic(rig)
         asked = [(title, query) for name in DASHBOARDS for title, query in queries(dashboard(name))]
 

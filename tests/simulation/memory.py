@@ -9,11 +9,12 @@ import heapq
 import orjson
 
 from echo_sync.conversations import Conversations
+from echo_sync.lifecycle import Confirm
 from echo_sync.messages import Messages
 from schemas.ports import FOREIGN, Record, Timer
-from schemas.topics import TOPICS
+from schemas.topics import INBOUND, TOPICS
 from sender.delivery import Delivery
-from tests.harness import KEY, T0, check
+from tests.harness import KEY, T0, account, check
 
 
 class View:
@@ -44,6 +45,9 @@ class Memory:
         self.now = now
         self.perform = perform
         self.strict = strict
+        self.confirms = True
+        """Whether Graph says of every number that it is back."""
+        self.asked = []
         self.states = {p.name: {} for p in self.processors}
         self.wakes = {p.name: {} for p in self.processors}
         self.heaps = {p.name: [] for p in self.processors}
@@ -115,7 +119,15 @@ class Memory:
             self._publish(topic, event)
         self.notes.extend(decision.notes)
         for call in decision.calls:
+            self._perform(call)
+
+    def _perform(self, call):
+        if not isinstance(call, Confirm):
             self.perform(call)
+            return
+        self.asked.append(call)
+        if self.confirms:
+            self.append(INBOUND, account("CONFIRMED", call.at, number=call.number))
 
     def _publish(self, topic, event):
         if self.strict:

@@ -18,6 +18,8 @@ from tests.harness import T0
 
 SPREAD_S = 60.0
 """All deliveries of a script come within this time: less than an attempt stays open (see test_confluence)."""
+AWAY = "Ara mateix som fora, tornem dilluns"
+DAY_S = 86_400.0
 VARIANTS = (
     ("5511987654321", "551187654321"),
     ("5215512345678", "525512345678"),
@@ -69,6 +71,7 @@ class Writer:
         self.pick = random.Random(self.seed)
         self.words = 0
         self.wamids = 0
+        self.everybody = []
 
     # --- the small things
 
@@ -178,6 +181,23 @@ class Writer:
         self.changes(wamid, person, at, "business")
         list(self.statuses(wamid, person, at))
 
+    def away(self, person):
+        """Everybody writes and gets the same text at once, by the app or by a person with a quick hand."""
+        for other in self.everybody:
+            self.greets(other, [AWAY])
+
+    def greets(self, person, says=(AWAY, AWAY, "", "")):
+        """The app answers by itself, or a person in haste: to somebody new, or not so new, and in the same words."""
+        at = self.when()
+        if not person.old_phone and self.chance(0.5):  # before the change, the phone was somebody else's
+            before = at - self.pick.choice([3, 13.9, 14.1, 20]) * DAY_S
+            self.put(h.message(self.wamid(), self.contact(person), before, self.says()))
+        if self.chance(0.8):
+            self.put(h.message(self.wamid(), self.contact(person), at, self.says()))
+        wamid, says = self.wamid(), self.pick.choice(says) or self.unique()
+        self.copies(h.echo, wamid, person, at + self.pick.choice([0, 2, 5, 6, 9]), says)
+        self.imported(wamid, person, at, "outbound", says)
+
     def only_history(self, person):
         says, direction = self.says(), self.pick.choice(["inbound", "outbound"])
         self.put(h.history(self.wamid(), self.contact(person), T0 - 86_400, direction, says), HISTORY)
@@ -276,8 +296,9 @@ class Writer:
             self.put(event, OUTBOUND)
 
     def script(self):
-        people = list(self.people())
+        people = self.everybody = list(self.people())
         stories = [self.customer_writes, self.owner_writes, self.we_send, self.we_send, self.only_history, self.desk]
+        stories += [self.greets, self.away]
         for _ in range(self.pick.choice([1, 2, 3, 4, 6, 8])):
             self.pick.choice(stories)(self.pick.choice(people))
         return self.deliveries

@@ -324,11 +324,11 @@ def test_history_pauses_nobody_and_opens_no_window():
 
 def test_a_live_copy_after_its_history_copy_opens_the_window_and_pauses():
     line = Line()
-    copies = (h.history("wamid.1", LAIA, T0 - 5, "inbound"), h.history("wamid.2", LAIA, T0 - 3, "outbound"))
+    copies = (h.history("wamid.1", LAIA, T0 - 50, "inbound"), h.history("wamid.2", LAIA, T0 - 3, "outbound"))
     line.hear(*copies, topic=HISTORY)
-    line.hear(h.message("wamid.1", LAIA, T0 - 4), h.echo("wamid.2", LAIA, T0 - 2))
+    line.hear(h.message("wamid.1", LAIA, T0 - 49), h.echo("wamid.2", LAIA, T0 - 2))
     assert line.owner() == PERSON_APP
-    assert line.told(CONVERSATIONS)[-1]["window_expires_at"] == rfc3339(T0 - 5 + 86_400)
+    assert line.told(CONVERSATIONS)[-1]["window_expires_at"] == rfc3339(T0 - 50 + 86_400)
     assert sorted(line.added()) == ["wamid.1", "wamid.2"]
 
 

@@ -19,6 +19,9 @@ SCRIPTS = 3_000 if LONG else 600
 CHUNKS = 5
 CONTACTS = [h.phone(f"3460000000{n}") for n in range(3)] + [h.user("ES.1")]
 FATES = ("accepted", "accepted", "lost", "lost", "lost_for_good", "retry", "dead", "pair", "slow", "not_sent", "crash")
+FATES += ("needs_template", "pause_template", "later")
+CODES = {"needs_template": 131047, "pause_template": 132015, "later": 131049}
+TEMPLATE = {"type": "template", "template": {"name": "order_update", "language": {"code": "en_US"}}}
 
 
 class Script:
@@ -61,8 +64,11 @@ class Script:
         policy = self.pick.choice(["at_most_once", "at_least_once"])
         topic = self.pick.choice([OUTBOUND, OUTBOUND, OUTBOUND_BULK])
         origin = self.pick.choice(["bot", "agent"])
+        if self.pick.random() < 0.3:
+            more["fallback"] = TEMPLATE
         name = f"c{self.asked}"
-        self.line.ask(name, to.wa_id or to.user_id, topic, policy=policy, origin=origin, says=name, **more)
+        says = name if self.pick.random() < 0.8 else TEMPLATE
+        self.line.ask(name, to.wa_id or to.user_id, topic, policy=policy, origin=origin, says=says, **more)
 
     def leave(self):
         while self.line.held:
@@ -97,7 +103,7 @@ class Script:
             elif fate == "not_sent":
                 self.line.answer("not_sent", reason="unreachable")
             else:
-                self.line.answer("rejected", code=1, reason=fate)
+                self.line.answer("rejected", code=CODES.get(fate, 1), reason=fate)
 
     def prove(self):
         call, wamid = self.evidence.pop(self.pick.randrange(len(self.evidence)))
@@ -108,7 +114,7 @@ class Script:
             self.line.hear(h.echo(wamid, call.to, at, call.command_id))
 
     def wait(self):
-        self.line.later(self.pick.choice([0.1, 1, 10, 30, 100]))
+        self.line.later(self.pick.choice([0.1, 1, 10, 30, 100, 100_000 if self.pick.random() < 0.1 else 1]))
 
     def else_(self):
         line, what = self.line, self.pick.random()

@@ -46,6 +46,7 @@ def _shown(state):
         "content": None if state.revoked_at else _content(*shown),
         "command_id": state.command_id if ours else "",
         "author": state.author if ours else "",
+        "automatic": state.automatic,
     }
 
 
@@ -78,6 +79,7 @@ def _conversation(memory, conversation_id, instants):
         "owner": [owner_now(state, instant) for instant in instants],
         "window": state.window_until,
         "assignee": state.assignee,
+        "answers": state.answers,
         "unread_ids": sorted(wamid for _, wamid in state.inbound),
     }
 
@@ -105,12 +107,17 @@ def _on_added(told, data):
     told |= {"added": True, "edit": None, "revoked": False}
     told |= {field: data[field] for field in ("origin", "direction", "historical", "kind", "content")}
     told |= {field: data.get(field, "") for field in ("command_id", "author")}
+    told["automatic"] = data.get("automatic_because", "")
+    assert bool(told["automatic"]) is data["possibly_automatic"]
 
 
 def _on_completed(told, data):
     assert told["added"], "completed before it was added"
     fields = ("origin", "direction", "historical", "kind", "content", "command_id", "author")
     told |= {field: data[field] for field in fields if field in data}
+    if "possibly_automatic" in data:
+        told["automatic"] = data.get("automatic_because", "")
+        assert bool(told["automatic"]) is data["possibly_automatic"]
 
 
 def _on_edited(told, data):
@@ -158,6 +165,7 @@ def _folded(told):
         "content": None if told["revoked"] else content,
         "command_id": told["command_id"] if ours else "",
         "author": told["author"] if ours else "",
+        "automatic": told["automatic"],
     }
 
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from schemas import events
 from schemas.bodies import MESSAGES
 from schemas.interactive import INTERACTIVE
-from services.api_sends import checked
+from services.door import checked
 from tests.send_bodies import BROKEN, CASES, GOOD, KINDS, NAMES, PLAIN_URL, PUBLIC_URL, TYPES, changed, template
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "json" / "send.requested.schema.json").read_text())
@@ -228,12 +228,12 @@ def test_anything_anywhere_is_taken_or_refused_in_one_sentence_that_does_not_quo
 
 def test_a_text_is_checked_in_a_few_microseconds():
     data = {**COMMAND, "message": GOOD["text"]}
-    checked(data)
+    checked("send.requested", data)
 
     def round_us():
         started = time.perf_counter()
         for _ in range(500):
-            checked(data)
+            checked("send.requested", data)
         return (time.perf_counter() - started) / 500 * 1e6
 
     assert min(round_us() for _ in range(10)) < CHECK_US_MAX

@@ -36,6 +36,8 @@ def strict(name: str, data: object) -> object:
         {"policy": "at_most_once", "lane": "bulk", "origin": "campaign", "defer_until_released": True},
         {"not_before": "2026-09-21T16:13:20+02:00", "expires_at": "2026-09-21T14:13:20.5Z"},
         {"only_if": {"no_message_after": WAMID}},
+        {"message": {"status": "read", "message_id": WAMID}},
+        {"to": None, "message": {"status": "read", "message_id": WAMID, "typing_indicator": {"type": "text"}}},
         {"policy": None, "only_if": None, "trace": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
     ],
 )
@@ -56,6 +58,18 @@ def test_a_good_command_is_taken_by_model_and_schema(more):
         ({"to": 34600}, "to must be a phone number of 5 to 15 digits or a user id like US.13491208655302741918."),
         ({"message": "hello"}, "message must be an object."),
         ({"message": {}}, "message.text is missing."),
+        ({"to": None}, "to is missing."),
+        ({"message": {"status": "delivered", "message_id": WAMID}}, "message.status must be read."),
+        ({"message": {"status": "read"}}, "message.message_id is missing."),
+        ({"message": {"status": "read", "message_id": ""}}, "message.message_id must not be empty."),
+        (
+            {"message": {"status": "read", "message_id": WAMID, "typing_indicator": {"type": "voice"}}},
+            "message.typing_indicator.type must be text.",
+        ),
+        (
+            {"message": {"status": "read", "message_id": WAMID, "type": "text", "text": TEXT}},
+            "message.type has no place beside status.",
+        ),
         ({"message": {"type": "text"}}, "message.text is missing."),
         ({"message": {"type": "text", "text": "hello"}}, "message.text must be an object."),
         ({"message": {"type": "text", "text": {}}}, "message.text.body is missing."),

@@ -4,7 +4,7 @@ import pytest
 
 from echo_sync.conversations import PAUSE_S_DEFAULT
 from schemas.instants import rfc3339
-from schemas.states import AGENT, BOT, PERSON_APP, UNKNOWN
+from schemas.states import AGENT, BOT, CLAIMS_MAX, PERSON_APP, UNKNOWN
 from schemas.topics import CONVERSATIONS, HISTORY, OUTBOUND
 from tests import harness as h
 from tests.harness import T0
@@ -44,7 +44,7 @@ def test_nobody_is_known_to_own_a_new_conversation(line):
 
 
 def test_a_person_who_answers_in_the_app_owns_it_and_pauses_automation(line):
-    line.hear(h.message("wamid.1", LAIA, T0 - 5), h.echo("wamid.2", LAIA, T0))
+    line.hear(h.message("wamid.1", LAIA, T0 - 50), h.echo("wamid.2", LAIA, T0))
     assert told(line)["owner"] == PERSON_APP
     assert told(line)["automation_paused_until"] == rfc3339(T0 + PAUSE_S_DEFAULT)
 
@@ -105,6 +105,18 @@ def test_an_agent_who_writes_keeps_the_time_he_took(line):
     line.hear(h.echo("wamid.2", LAIA, line.now + 10))
     line.later(PAUSE_S_DEFAULT + 60)
     assert told(line)["owner"] == AGENT
+
+
+def test_many_answers_in_the_app_do_not_make_a_long_takeover_forgotten(line):
+    line.hear(h.message("wamid.1", LAIA, T0))
+    desk(line, "takeover", minutes=8 * 60)
+    for n in range(3 * CLAIMS_MAX):
+        line.later(MINUTE)
+        line.hear(h.echo(f"wamid.e{n}", LAIA, line.now))
+    line.later(6 * 60 * MINUTE)
+    assert line.owner() == AGENT
+    desk(line, "release")
+    assert line.owner() == BOT
 
 
 def test_a_takeover_without_minutes_holds_as_long_as_the_setting_says(line):
@@ -193,9 +205,9 @@ def test_a_history_copy_leaves_the_same_window_whether_it_comes_first_or_last(li
 
 
 def test_unread_counts_what_came_after_our_last_message(line):
-    line.hear(*(h.message(f"wamid.{n}", LAIA, T0 - 10 + n) for n in range(3)))
+    line.hear(*(h.message(f"wamid.{n}", LAIA, T0 - 100 + 10 * n) for n in range(3)))
     assert told(line)["unread"] == 3
-    line.hear(h.echo("wamid.e", LAIA, T0 - 8.5))
+    line.hear(h.echo("wamid.e", LAIA, T0 - 85))
     assert told(line)["unread"] == 1
     line.hear(h.echo("wamid.f", LAIA, T0))
     assert told(line)["unread"] == 0

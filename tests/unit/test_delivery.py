@@ -271,6 +271,16 @@ def test_a_send_may_depend_on_the_newest_message(newest, goes):
     assert line.reasons("c1") == ([""] if goes else ["newer_message"])
 
 
+def test_what_a_bot_sent_is_no_newer_message_and_one_of_the_same_second_is_none():
+    line = Line(auto=True)
+    line.hear(h.message("wamid.0", LAIA, T0 - 5), h.message("wamid.1", LAIA, T0 - 5))
+    line.ask("c1", only_if={"no_message_after": "wamid.0"})
+    line.later(2)
+    line.ask("c2", only_if={"no_message_after": "wamid.1"})
+    line.later(2)
+    assert sent_ids(line) == ["c1", "c2"]
+
+
 @pytest.mark.parametrize(("after", "goes"), [(-4, True), (-6, False)])
 def test_a_send_may_depend_on_a_time_since_which_nothing_came(after, goes):
     line = Line(auto=True)

@@ -5,9 +5,10 @@ import itertools
 import pytest
 
 from schemas.topics import OUTBOUND, SENDS
-from sender.delivery import DOUBTS_MAX, EVIDENCE_WAIT_S, REFUSALS_MAX, RETRY_S_MAX
+from sender.delivery import DOUBTS_MAX, EVIDENCE_WAIT_S
 from sender.pace import ANSWER_WAIT_S, HOLD_S
 from sender.pacing import RECOVER_S
+from sender.refusals import REFUSALS_MAX, RETRY_S_MAX
 from tests import harness as h
 from tests.harness import T0
 from tests.simulation.line import LAIA, Line

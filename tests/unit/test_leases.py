@@ -133,6 +133,44 @@ async def test_shards_of_an_owner_that_vanished_are_taken_once_they_expire(owner
     await owners.shares(12)
 
 
+async def test_an_owner_that_comes_back_under_its_name_takes_up_its_old_shards_at_once(owners):
+    owners.start("a")
+    owners.start("b")
+    await owners.shares(6, 6)
+    before = set(owners.keepers["b"].held)
+    epochs = {shard: lease.epoch for shard, lease in owners.keepers["b"].held.items()}
+    leases, members = dict(owners.store.leases), dict(owners.store.members)
+    await owners.stop("b")
+    owners.store.leases, owners.store.members = leases, members  # it was killed: nothing was given back
+    came_back = monotonic()
+    owners.start("b")
+    await until(lambda: owners.keepers["b"].held)
+    assert monotonic() - came_back < TTL_S / 2
+    held = owners.keepers["b"].held
+    assert set(held) == before
+    assert all(lease.epoch > epochs[shard] for shard, lease in held.items())
+    await owners.shares(6, 6)
+
+
+async def test_a_lease_that_was_lost_is_not_held_while_its_work_is_being_stopped():
+    store, certain = Leases(), []
+
+    async def serve(lease):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            certain.append(keeper.holds(lease, 0))
+
+    keeper = LeaseKeeper("p", store, "a", TTL_S, serve)
+    task = asyncio.create_task(keeper.run(1))
+    await until(lambda: keeper.held)
+    store.leases[0] = ("b", 2, monotonic() + 60)  # as after a freeze: another owner has taken over meanwhile
+    await until(lambda: certain)
+    assert certain == [False]
+    task.cancel()
+    await asyncio.wait([task])
+
+
 async def test_a_fenced_shard_is_dropped_and_taken_again(owners):
     told = asyncio.Event()
     served = []

@@ -6,11 +6,25 @@ import orjson
 import pytest
 from msgspec import Raw
 
+from echo_sync.lifecycle import CONFIRM_EVERY_S
 from echo_sync.messages import Messages
 from schemas.items import Item
 from schemas.states import MESSAGES, number_key
 from schemas.topics import ACCOUNT, HISTORY, INBOUND
-from tests.harness import BUSINESS, KEY, NUMBER, T0, WABA, answered, attempted, event, message, phone
+from tests.harness import (
+    BUSINESS,
+    KEY,
+    NUMBER,
+    T0,
+    WABA,
+    answered,
+    attempted,
+    contact_event,
+    echo,
+    event,
+    message,
+    phone,
+)
 from tests.simulation.memory import Memory
 
 OTHER = "106540352242923"
@@ -207,6 +221,52 @@ def test_a_restriction_ends_by_itself_and_says_so():
     memory.run_until(T0 + HOUR + 1)
     assert paused(memory) == ""
     assert facts(memory)[-1]["sending"] == "active"
+
+
+def test_a_number_that_is_said_to_be_back_sends_once_graph_confirms_it():
+    memory = world()
+    memory.confirms = False
+    memory.append(INBOUND, update(OFFBOARDED, T0), update(RECONNECTED, T0 + 60))
+    memory.run_until(T0 + 60)
+    assert paused(memory) == "reconnecting"
+    assert [told["type"] for told in facts(memory)] == ["number.offboarded"]
+    memory.confirms = True
+    memory.run_until(T0 + 60 + CONFIRM_EVERY_S)
+    assert paused(memory) == ""
+    assert [told["type"] for told in facts(memory)] == ["number.offboarded", "number.reconnected"]
+
+
+def test_graph_is_asked_every_minute_and_not_for_what_was_overtaken():
+    memory = world()
+    memory.confirms = False
+    memory.append(INBOUND, update(RECONNECTED, T0))
+    memory.run_until(T0 + 10 * CONFIRM_EVERY_S + 1)
+    assert len(memory.asked) == 11
+    memory.append(INBOUND, update(OFFBOARDED, T0 + 700))
+    memory.run_until(T0 + HOUR)
+    assert len(memory.asked) == 11
+    memory.append(INBOUND, ours("CONFIRMED", T0))
+    memory.run_until(T0 + HOUR + 1)
+    assert paused(memory) == "offboarded"
+
+
+def test_a_person_may_say_that_a_number_is_back():
+    memory = world()
+    memory.confirms = False
+    memory.append(INBOUND, update(RECONNECTED, T0), ours("RESUMED", T0 + 1))
+    memory.run_until(T0 + 1)
+    assert paused(memory) == ""
+
+
+def test_the_phone_is_seen_by_echoes_and_the_address_book_and_not_by_customers():
+    memory = world(message("wamid.1", CUSTOMER, T0 - 5))
+    assert number(memory).phone_at == 0
+    memory.append(INBOUND, echo("wamid.2", CUSTOMER, T0), echo("wamid.3", CUSTOMER, T0 + HOUR))
+    memory.settle()
+    assert number(memory).phone_at == T0
+    memory.append(HISTORY, contact_event("add", CUSTOMER, T0 + 30 * HOUR))
+    memory.settle()
+    assert number(memory).phone_at == T0 + 30 * HOUR
 
 
 def test_onboarding_is_over_after_a_day_at_the_latest():

@@ -19,6 +19,7 @@ from sender.pacing import (
     WINDOW_S,
     charged,
     counted,
+    credit_after,
     interval_s,
     reserve,
     share_after,
@@ -93,17 +94,14 @@ def test_a_debt_that_is_larger_already_is_not_forgiven_by_one_more_message():
 def test_no_second_that_ends_with_a_send_holds_more_than_the_limit_in_and_out(limit, steps, travel_s):
     """`steps`: whether it comes in or wants out, and how long after the one before."""
     interval = interval_s(limit)
-    tat, now, passed = 0.0, 1000.0, []
+    tat, now, passed, credit = 990.0, 1000.0, [], 0
     for (comes_in, gap), travel in zip(steps, travel_s, strict=False):
         now += gap
-        if comes_in:
-            tat = spent(tat, now, interval)
-            passed.append((now, False))
-        else:
+        if not comes_in and not credit:
             now += max(0.0, tat - LEAD_S - now)
-            slot = max(tat, now)
-            tat = spent(tat, now, interval)
-            passed.append((slot + travel, True))
+        passed.append((now, False) if comes_in else ((now if credit else max(tat, now)) + travel, True))
+        credit = credit_after(credit, tat, now, interval)
+        tat = spent(tat, now, interval)
     for end in (at for at, ours in passed if ours):
         assert sum(1 for at, _ in passed if end - WINDOW_S < at <= end) <= limit
 

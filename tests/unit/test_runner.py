@@ -7,8 +7,8 @@ import orjson
 import pytest
 
 from schemas.ports import Decision, Event, Fenced, State, Timer, foreign
-from schemas.topics import DEAD_LETTERS, INBOUND, OUTBOUND, TIMELINE, partition_of
-from services.runner import BATCH_RECORDS_MAX, BATCHES_PASSED_MAX, TIMERS_MAX, Runner
+from schemas.topics import DEAD_LETTERS, HISTORY, INBOUND, OUTBOUND, TIMELINE, partition_of
+from services.runner import BATCH_RECORDS_MAX, BATCHES_PASSED_MAX, PATIENT_RECORDS_MAX, TIMERS_MAX, Runner
 from tests.conformance.adapters import PARTITIONS, SqlitePlace
 from tests.harness import NUMBER, T0
 
@@ -24,7 +24,7 @@ class Counting:
     """Counts what it is told in one state per subject; what it is told decides what it does."""
 
     name = "counting"
-    inputs = (INBOUND, OUTBOUND)
+    inputs = (INBOUND, OUTBOUND, HISTORY)
 
     def __init__(self):
         self.fired = []
@@ -145,6 +145,33 @@ async def test_batches_are_bounded(tmp_path):
         await run.read()
         assert max(run.told.batches) <= BATCH_RECORDS_MAX
         assert len(run.told.notes) == BATCH_RECORDS_MAX * 2
+
+
+async def test_an_import_is_taken_in_small_pieces_and_live_records_are_not(tmp_path):
+    async with running(tmp_path) as run:
+        await run.tell(*({"n": n} for n in range(BATCH_RECORDS_MAX * 2)), topic=HISTORY)
+        await run.read()
+        assert max(run.told.batches[1:]) == PATIENT_RECORDS_MAX
+        await run.tell({"n": 0})
+        await run.read()
+        await run.tell(*({"n": n} for n in range(BATCH_RECORDS_MAX)))
+        await run.read()
+        assert run.told.batches[-1] == BATCH_RECORDS_MAX
+
+
+async def test_a_live_record_does_not_wait_for_the_end_of_an_import(tmp_path):
+    async with running(tmp_path) as run:
+        await run.tell(*({"n": n} for n in range(PATIENT_RECORDS_MAX * 40)), topic=HISTORY)
+        await until(lambda: _has(run.told.batches))
+        (live,) = await run.tell({"n": "live"}, subject="live")
+
+        async def decided():
+            return (await run.state("live")) is not None
+
+        await until(decided)
+        assert (await run.state("live")).seen == [live]
+        assert sum(run.told.batches) < PATIENT_RECORDS_MAX * 30
+        await run.read()
 
 
 async def test_what_nothing_follows_from_is_committed_in_a_quiet_moment(tmp_path):

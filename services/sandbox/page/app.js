@@ -7,13 +7,13 @@ import { Timeline } from "./timeline.js";
 
 const $ = (id) => document.getElementById(id);
 const FIRST_PERSON = "34600111222";
-const OFFLINE_MS = 30_000;
+const OFFLINE_S = 30;
 const ONCE = { duplicate: { duplicate: true }, drop200: { drop200: true }, late: { late_ms: 5000 }, reorder: { late_ms: 1500 } };
 const OPTIONS_MAX = 200;
 
 const phones = new Phones();
 const people = new Map();
-const timeline = new Timeline((number, contact) => open(number, contact));
+const timeline = new Timeline((number, contact) => open(number, contact), tellOutcome);
 let number = "";
 let contact = "";
 let lastSide = "customer";
@@ -92,7 +92,7 @@ function onEvent(event) {
 
 async function write(side, field) {
   const text = field.value.trim();
-  if (!text) return;
+  if (!text) return stopEditing();
   field.value = "";
   if (editing?.side === side) {
     const { wamid } = editing;
@@ -106,12 +106,24 @@ async function write(side, field) {
 async function writeAsBot(field) {
   const text = field.value.trim();
   if (!text) return;
-  field.value = "";
-  const body = { number, to: contact, type: "text", text: { body: text }, origin: "bot" };
+  const id = `page-${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
+  const body = { command_id: id, number, to: contact, type: "text", text: { body: text }, origin: "bot" };
   const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  timeline.expect(id, { number, contact, text });
   const answer = await fetch("/v1/messages", init);
-  if (!answer.ok) throw new Error((await answer.json()).detail ?? String(answer.status));
+  if (!answer.ok) {
+    const { title, fix } = await answer.json();
+    throw new Error([title, fix].filter(Boolean).join(". "));
+  }
+  field.value = "";
   say(t("bot_sent"));
+}
+
+/** What became of a command that was written on this page. */
+function tellOutcome(type, why) {
+  if (type === "send.accepted") say(t("bot_accepted"));
+  else if (type === "send.deferred") say(t("bot_waits", { why }));
+  else say(t("bot_not_sent", { why }), true);
 }
 
 function stopEditing() {
@@ -139,14 +151,9 @@ function ordered() {
 
 const ACTS = {
   async offline(button) {
-    await call("POST", "/faults", { paused: true });
-    button.setAttribute("aria-pressed", "true");
-    say(t("is_offline"));
-    setTimeout(() => doing(async () => {
-      await call("POST", "/faults", { paused: false });
-      button.setAttribute("aria-pressed", "false");
-      say(t("is_online"));
-    }), OFFLINE_MS);
+    const on = button.getAttribute("aria-pressed") !== "true";
+    await call("POST", "/offline", { seconds: on ? OFFLINE_S : 0 });
+    await count();
   },
   async edit() {
     const message = phones.last(lastSide);
@@ -214,13 +221,31 @@ function onKey(event) {
 async function count() {
   if (document.hidden) return;
   const ledger = await call("GET", "/ledger");
+  showOffline(ledger.offline_s);
   $("count-items").textContent = ledger.items;
   $("count-deliveries").textContent = ledger.deliveries;
   $("count-waiting").textContent = ledger.unacknowledged;
   $("count-sends").textContent = ledger.sends.accepted;
-  $("count-timeline").textContent = timeline.count;
-  $("latency").textContent = timeline.latency();
   $("seed").textContent = ledger.seed;
+  if ($("absent").hidden) await countService();
+}
+
+/** What the service has counted; nothing here begins with the page. */
+async function countService() {
+  const answer = await fetch("/v1/totals");
+  if (!answer.ok) return;
+  const { totals, echo } = await answer.json();
+  $("count-timeline").textContent = Object.values(totals.messages).reduce((sum, count) => sum + count, 0);
+  const { total } = echo;
+  $("latency").textContent = total ? `${Math.round(total.p50_ms)} / ${Math.round(total.p99_ms)} ms` : "–";
+}
+
+function showOffline(seconds) {
+  const button = document.querySelector("[data-act=offline]");
+  const was = button.getAttribute("aria-pressed") === "true";
+  button.setAttribute("aria-pressed", seconds > 0);
+  if (seconds > 0) say(t("is_offline", { seconds: Math.ceil(seconds) }));
+  else if (was) say(t("is_online"));
 }
 
 async function load() {

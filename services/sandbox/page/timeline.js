@@ -6,36 +6,64 @@ import { t } from "./i18n.js";
 
 const ROWS_MAX = 300;
 const TIMED_MAX = 500;
-const TYPES = ["message.added", "message.edited", "message.revoked", "message.completed", "status.changed", "conversation.state"];
+const EXPECTED_MAX = 200;
+const UNSENT = ["send.rejected", "send.withdrawn", "send.expired", "send.cancelled", "send.unresolved"];
 const ARROWS = { inbound: "◀", outbound: "▶" };
 const TICKS = { sent: "✓", delivered: "✓✓", read: "✓✓", played: "✓✓", failed: "✗" };
 
-/** Shows facts as they come. `note(wamid)` says that a message was just written, to time it. */
+/**
+ * Shows facts as they come. `note(wamid)` says that a message was just written, to time it; `expect(id, about)` that a
+ * command was, whose outcome goes to `tell(type, why)`.
+ */
 export class Timeline {
-  constructor(choose) {
+  constructor(choose, tell) {
     this.list = document.getElementById("timeline-rows");
     this.choose = choose;
+    this.tell = tell;
+    this.expected = new Map();
+    this.contacts = new Map();
     this.rows = new Map();
     this.states = new Map();
     this.written = new Map();
-    this.times = [];
-    this.count = 0;
     this.open = { number: "", contact: "" };
   }
 
   /** Begins to listen; `present(true|false)` says whether there is a service at this address. */
   start(present) {
-    this.follow("timeline", (event) => this.take(event), present);
-    this.follow("conversations", (event) => this.state(event), () => {});
-  }
-
-  follow(topic, on, present) {
-    const source = new EventSource(`/v1/topics/${topic}/events`);
-    const read = (event) => on(JSON.parse(event.data));
+    const source = new EventSource("/v1/events");
     source.onopen = () => present(true);
     source.onerror = () => { if (source.readyState === EventSource.CLOSED) present(false); };
-    source.onmessage = read;
-    for (const type of TYPES) source.addEventListener(type, read);
+    source.onmessage = ({ data }) => {
+      const event = JSON.parse(data);
+      if (event.topic === "timeline") this.take(event);
+      if (event.topic === "conversations") this.state(event);
+      if (event.topic === "sends") this.outcome(event);
+    };
+  }
+
+  expect(id, about) {
+    this.expected.set(id, about);
+    if (this.expected.size > EXPECTED_MAX) this.expected.delete(this.expected.keys().next().value);
+  }
+
+  /** What became of a command: one that did not go out has no message, so it gets a row that says why. */
+  outcome(event) {
+    const { type, data } = event;
+    const about = this.expected.get(data.command_id);
+    const reason = data.reason?.replaceAll("_", " ") ?? "";
+    const why = [reason, data.error?.message].filter(Boolean).join(": ");
+    if (about && (type === "send.accepted" || type === "send.deferred" || UNSENT.includes(type))) this.tell(type, why);
+    if (!UNSENT.includes(type)) return;
+    this.expected.delete(data.command_id);
+    const contact = about ? { wa_id: about.contact } : this.contacts.get(data.conversation_id);
+    const unsent = t(type.replace(".", "_"), { why: reason });
+    const content = { body: about?.text ?? "…" };
+    const facts = { kind: "text", origin: "api", direction: "outbound", content, contact, unsent, sent_at: data.at };
+    this.add({ ...event, data: { ...facts, message_id: data.command_id, number: data.number } });
+    const row = this.rows.get(data.command_id);
+    if (!row) return;
+    row.events.push(event);
+    this.draw(row);
   }
 
   note(wamid) {
@@ -59,10 +87,8 @@ export class Timeline {
   add(event) {
     const { data } = event;
     if (this.rows.has(data.message_id)) return;
-    this.count += 1;
     const begun = this.written.get(data.message_id);
     const ms = begun === undefined ? null : Math.max(0, Math.round(performance.now() - begun));
-    if (ms !== null) this.times = [...this.times, ms].slice(-TIMED_MAX);
     const row = { message: { ...data, number: data.number ?? event.number }, ms, events: [], ...parts() };
     row.details.addEventListener("toggle", () => { if (row.details.open) this.unfold(row); });
     this.rows.set(data.message_id, row);
@@ -79,14 +105,14 @@ export class Timeline {
 
   draw(row) {
     const { message } = row;
-    row.li.classList.toggle("revoked", Boolean(message.revoked));
+    row.li.classList.toggle("revoked", Boolean(message.revoked || message.unsent));
     row.li.classList.toggle("other", !this.isOpen(message));
     row.time.textContent = clock(Date.parse(message.sent_at) || Date.now());
     row.origin.dataset.origin = message.origin;
     row.origin.textContent = `${ARROWS[message.direction] ?? ""} ${t(`origin_${message.origin}`)}`;
     const name = message.contact?.name ?? message.contact?.wa_id ?? message.contact?.user_id ?? "";
     row.words.textContent = `${name}: ${said(message.kind, message.content)}`;
-    const tail = [message.edited && t("edited"), message.revoked && t("deleted"), TICKS[message.status]];
+    const tail = [message.unsent, message.edited && t("edited"), message.revoked && t("deleted"), TICKS[message.status]];
     if (row.ms !== null) tail.push(t("in_ms", { ms: row.ms }));
     row.tail.textContent = tail.filter(Boolean).join(" · ");
   }
@@ -101,6 +127,7 @@ export class Timeline {
   state(event) {
     const { data } = event;
     this.states.set(`${data.number ?? event.number}:${data.contact?.wa_id ?? ""}`, data);
+    this.contacts.set(data.conversation_id, data.contact);
     this.tick();
   }
 
@@ -121,14 +148,6 @@ export class Timeline {
     if (line.textContent !== text) line.textContent = text;
   }
 
-  /** Returns median and 99th percentile of the times from phone to timeline, in ms. */
-  latency() {
-    if (!this.times.length) return "–";
-    const sorted = [...this.times].sort((a, b) => a - b);
-    const at = (q) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))];
-    return `${at(0.5)} / ${at(0.99)} ms`;
-  }
-
   isOpen(message) {
     return message.number === this.open.number && (message.contact?.wa_id ?? "") === this.open.contact;
   }
@@ -136,9 +155,10 @@ export class Timeline {
   async unfold(row) {
     const { message } = row;
     if (!this.isOpen(message) && message.contact?.wa_id) this.choose(message.number, message.contact.wa_id);
+    row.more.replaceChildren(...row.events.map((event) => make("pre", { tabindex: 0 }, JSON.stringify(event, null, 2))));
+    if (message.unsent) return;
     const kind = message.origin === "customer" ? "message" : "echo";
     const posts = await call("GET", `/webhooks?item=${encodeURIComponent(`${kind}:${message.message_id}`)}`).catch(() => []);
-    row.more.replaceChildren(...row.events.map((event) => make("pre", { tabindex: 0 }, JSON.stringify(event, null, 2))));
     if (!posts.length) {
       row.more.append(make("p", {}, t("no_webhook_kept")));
       return;

@@ -1,0 +1,52 @@
+"""Media on the way to the cluster: files that lie in the data folder go to the store that COEXIST_MEDIA_URL names.
+
+References are digests of the content, so states and events need no change, and a file that is there already is no
+second copy.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from services.media_folder import MediaFolder
+from services.media_store import MediaStore, open_store, reference
+from services.settings import Settings
+
+DIGEST_CHARS = 64
+
+
+async def copy_media(folder: Path, settings: Settings) -> int:
+    """Keep every file of the folder in the settings' store as well; how many there were. Raises OSError."""
+    store = _elsewhere(folder, settings)
+    if store is None:
+        return 0
+    count = 0
+    for file in kept(folder):
+        copy = await asyncio.to_thread(_copied, file, store.incoming)
+        await store.keep(copy, file.name)
+        count += 1
+    return count
+
+
+def _elsewhere(folder: Path, settings: Settings) -> MediaStore | None:
+    """The store that media go to; None where there are none, or where they lie in it already."""
+    if not settings.media_url or not folder.is_dir():
+        return None
+    store = open_store(settings.media_url, settings.data_dir)
+    is_same = isinstance(store, MediaFolder) and store.incoming.parent.resolve() == folder.resolve()
+    return None if is_same else store
+
+
+def kept(folder: Path) -> Iterator[Path]:
+    """The files of a media folder, without those that are not complete."""
+    for file in sorted(folder.glob("*/*")):
+        if len(file.name) == DIGEST_CHARS and str(file.relative_to(folder)) == reference(file.name):
+            yield file
+
+
+def _copied(file: Path, folder: Path) -> Path:
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as copy, file.open("rb") as source:
+        shutil.copyfileobj(source, copy)
+    return Path(copy.name)

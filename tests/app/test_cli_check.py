@@ -1,0 +1,159 @@
+"""`coexist run --check`: everything that would keep the service from starting, with what to do about it."""
+
+import asyncio
+import fcntl
+import os
+import socket
+
+import apsw
+import pytest
+import structlog
+from click.testing import CliRunner
+
+from services.app import open_app
+from services.cli import main
+from services.settings import SettingsError, load
+from tests.app.rig import service
+from tests.app.rig import settings as app_settings
+from tests.processes import environment, free_port, settings_for
+
+
+def check(folder, *arguments, **more):
+    """Exit code and output of a check with settings that can be used, but for `more`."""
+    given = {**settings_for(folder / "data"), "port": 0, "admin_port": 0, **more}
+    result = CliRunner().invoke(main, ["run", "--check", *arguments], env=environment(**given))
+    assert "Traceback" not in result.output
+    return result.exit_code, result.output
+
+
+def test_what_can_be_used_is_said_to_be_and_nothing_is_left_behind(tmp_path):
+    code, output = check(tmp_path)
+    assert (code, output.splitlines()[-1]) == (0, "The settings can be used.")
+    assert "✗" not in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_or_written_is_2(tmp_path):
+    (tmp_path / "data").write_text("a file")
+    code, output = check(tmp_path)
+    assert (code, "✗ data folder" in output, "COEXIST_DATA_DIR" in output) == (2, True, True)
+    code, output = check(tmp_path, data_dir="/proc/nowhere")
+    assert (code, "✗ data folder" in output) == (2, True)
+
+
+async def test_a_folder_in_use_is_3_and_names_the_process_that_has_it(tmp_path):
+    async with service(tmp_path / "data"):
+        code, output = await asyncio.to_thread(check, tmp_path, partitions=2)
+        assert (code, f"process {os.getpid()}" in output) == (3, True)
+    assert (await asyncio.to_thread(check, tmp_path, partitions=2))[0] == 0
+    assert (await asyncio.to_thread(check, tmp_path, partitions=3))[0] == 2
+
+
+def test_a_check_takes_nobody_the_folder(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "lock").write_text("")
+    assert check(tmp_path)[0] == 0
+    with (tmp_path / "data" / "lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_damaged_file_is_2(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "coexist.db").write_bytes(b"no database at all" * 1000)
+    code, output = check(tmp_path)
+    assert (code, "✗ data file" in output, "backup" in output) == (2, True, True)
+
+
+@pytest.mark.parametrize("name", ["port", "admin_port"])
+def test_a_port_that_is_taken_is_2_and_named_by_its_setting(tmp_path, name):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, output = check(tmp_path, **{name: taken.getsockname()[1]})
+        assert (code, f"(COEXIST_{name.upper()})" in output) == (2, True)
+
+
+def test_one_port_for_both_listeners_and_an_address_of_another_machine_are_2(tmp_path):
+    port = free_port()
+    assert check(tmp_path, port=port, admin_port=port)[0] == 2
+    for host in ("192.0.2.1", "no.such.host.invalid"):
+        code, output = check(tmp_path, host=host)
+        assert (code, "✗ public port" in output, host in output) == (2, True, True)
+
+
+def test_an_admin_listener_for_everybody_needs_a_token(tmp_path):
+    code, output = check(tmp_path, admin_host="0.0.0.0")
+    assert (code, "COEXIST_ADMIN_TOKEN must be set" in output) == (2, True)
+    assert check(tmp_path, admin_host="0.0.0.0", admin_token="a" * 64)[0] == 0
+
+
+def test_a_short_app_secret_is_worth_a_thought_and_no_refusal(tmp_path):
+    code, output = check(tmp_path, meta_app_secrets="too-short,0123456789abcdef0123456789abcdef")
+    assert (code, "1 of COEXIST_META_APP_SECRETS has fewer than the 32" in output) == (0, True)
+
+
+def test_without_an_app_secret_only_ingest_is_refused(tmp_path):
+    code, output = check(tmp_path, meta_app_secrets="")
+    assert (code, "COEXIST_META_APP_SECRETS is not set" in output) == (2, True)
+    assert check(tmp_path, "--roles", "sender", meta_app_secrets="")[0] == 0
+
+
+def test_a_cluster_that_does_not_answer_is_said_so_within_seconds(tmp_path):
+    pytest.importorskip("aiokafka")
+    pytest.importorskip("asyncpg")
+    nobody = f"127.0.0.1:{free_port()}"
+    url = f"postgresql://me:hunter2@{nobody}/coexist"
+    code, output = check(tmp_path, kafka_bootstrap_servers=nobody, database_url=url)
+    assert (code, "✗ Kafka" in output, "✗ Postgres" in output) == (2, True, True)
+    assert "hunter2" not in output
+    code, output = check(tmp_path, kafka_bootstrap_servers=nobody)
+    assert (code, "half of it is set" in output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ADMIN_TOKEN", "sécret-token"),
+        ("ADMIN_TOKEN", ""),
+        ("ADMIN_TOKEN", "two words"),
+        ("META_ACCESS_TOKEN", "EAA…"),
+        ("META_GRAPH_URL", "graph.facebook.com"),
+        ("META_GRAPH_URL", "https://"),
+        ("META_GRAPH_URL", "https://graph facebook.com"),
+        ("ADMIN_URL", "http://127.0.0.1:99999"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092,"),
+        ("TRUSTED_PROXIES", "-1"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_by_name_and_no_secret_is_quoted(tmp_path, name, value):
+    with pytest.raises(SettingsError) as refused:
+        load({f"COEXIST_{name}": value}, tmp_path / "none")
+    assert str(refused.value).startswith(f"COEXIST_{name} ")
+    assert (value in str(refused.value)) == ("TOKEN" not in name or not value)
+
+
+def test_a_secret_is_never_quoted_whatever_its_name(tmp_path):
+    with pytest.raises(SettingsError) as refused:
+        load({}, tmp_path / "none", database_url=["hunter2"])
+    assert "hunter2" not in str(refused.value)
+
+
+def test_values_that_can_work_are_taken(tmp_path):
+    for url in ("", "http://[::1]:8081", "https://host/path", "http://127.0.0.1:9"):
+        assert load({"COEXIST_ADMIN_URL": url}, tmp_path / "none").admin_url == url
+    servers = "kafka-1:9092, kafka-2:9092,[::1]:9092"
+    assert load({"COEXIST_KAFKA_BOOTSTRAP_SERVERS": servers}, tmp_path / "none").kafka_bootstrap_servers == servers
+
+
+def test_the_version_of_sqlite_is_looked_at(tmp_path):
+    assert apsw.sqlite_lib_version() in check(tmp_path)[1]
+
+
+@pytest.mark.parametrize(("secret", "warnings"), [("too-few", 1), ("0123456789abcdef0123456789abcdef", 0)])
+async def test_the_service_starts_with_a_short_secret_and_warns(tmp_path, secret, warnings):
+    with structlog.testing.capture_logs() as lines:
+        async with open_app(app_settings(tmp_path, meta_app_secrets=secret), ["ingest"]):
+            pass
+    assert [line["log_level"] for line in lines if line["event"] == "app_secret_short"] == ["warning"] * warnings
+    assert secret not in str(lines)

@@ -1,0 +1,126 @@
+"""What a cluster holds, read beside its processes. It answers what the audits of `tests.crash.books` ask."""
+
+import asyncio
+from collections import Counter
+
+from schemas.reader import SeqGap, is_new
+from schemas.states import DELIVERY
+from schemas.topics import TOPICS
+from sender.command import FINAL, Command
+from services.outbox import HEADER
+from services.postgres import Postgres
+from services.shard import decode_state
+from services.store_postgres import PostgresStore
+from services.store_sqlite import SHARDS_MAX
+from tests.cluster.rig import everything
+from tests.crash.books import INPUTS
+
+SETTLE_S = 120.0
+LOOK_S = 0.2
+PAGE = 500
+
+
+class ClusterBooks:
+    """Topics as a subscriber has them after `read`: repeats are dropped by `seq` and counted, and so are gaps."""
+
+    def __init__(self, cluster, log):
+        self.log = log
+        self.repeats = Counter()
+        self.gaps = Counter()
+        self._database = Postgres(cluster.url)
+        self._partitions = cluster.partitions
+        self._records = {}
+
+    async def __aenter__(self):
+        await self._database.start()
+        return self
+
+    async def __aexit__(self, *_):
+        await self._database.close()
+
+    async def read(self):
+        for topic in TOPICS.values():
+            found = await everything(self.log, topic.name)
+            self._records[topic.name] = self._once(topic.name, found) if topic.sequenced else found
+        self._key = await self.installation_key()
+        self._commands = await self.all_commands()
+
+    def _once(self, topic, records):
+        seen, kept = {}, []
+        for record in records:
+            number, seq = record.event.number, record.event.seq
+            seen.setdefault((topic, number), 0)
+            try:
+                new = is_new(seen, topic, number, seq)
+            except SeqGap:
+                self.gaps[topic] += 1
+                seen[topic, number] = seq
+                new = True
+            if new:
+                kept.append(record)
+        self.repeats[topic] = len(records) - len(kept)
+        return kept
+
+    async def installation_key(self):
+        return await PostgresStore(self._database, self._partitions).installation_key()
+
+    def records(self, topic):
+        return self._records[topic]
+
+    def key(self):
+        return self._key
+
+    def commands(self):
+        """Every command there is, by id."""
+        return self._commands
+
+    async def all_commands(self):
+        """Every command that stands in the store now, by id."""
+        first = await self._database.one("SELECT number FROM processors WHERE processor = $1", DELIVERY) * SHARDS_MAX
+        asked = "SELECT value FROM states WHERE slot >= $1 AND slot < $2 AND key >= 'k/' AND key < 'k0'"
+        rows = await self._database.rows(asked, first, first + SHARDS_MAX)
+        found = [decode_state(Command, row[0]) for row in rows]
+        return {command.command_id: command for command in found}
+
+    async def unsettled(self):
+        return [command for command in (await self.all_commands()).values() if command.state not in FINAL]
+
+    async def behind(self):
+        """Records that a processor has not read yet, and events that are not published yet."""
+        rows = await self._database.rows(
+            "SELECT processor, topic, slot % 65536, position FROM positions JOIN processors ON number = slot / 65536"
+        )
+        places = {tuple(row)[:3]: row[3] for row in rows}
+        wanted = [
+            (name, topic, n) for name, topics in INPUTS.items() for topic in topics for n in range(self._partitions)
+        ]
+        ends = await asyncio.gather(*(self.log.end(topic, partition) for _, topic, partition in wanted))
+        unread = sum(end - places.get(place, 0) for place, end in zip(wanted, ends, strict=True))
+        return unread + await self._database.one("SELECT count(*)::int FROM outbox")
+
+    async def rest(self, sandbox, *, decided=False):
+        """Wait until Meta has delivered everything, everything is read and told, and, if asked, nothing is doubtful."""
+        left = ()
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                while left != (0, 0, 0):
+                    flushed = await asyncio.to_thread(sandbox.call, "POST", "/flush", {"timeout_s": 1})
+                    doubtful = len(await self.unsettled()) if decided else 0
+                    left = flushed["outstanding"], await self.behind(), doubtful
+                    await asyncio.sleep(LOOK_S)
+        except TimeoutError:
+            raise AssertionError(f"undelivered, unread, undecided: {left}") from None
+
+    async def strays(self):
+        """Records of our outbox that lie behind a younger one of the same outbox: what a zombie has written."""
+        found = Counter()
+        for name in (topic.name for topic in TOPICS.values() if topic.writer.startswith(("echo_sync", "sender"))):
+            for partition in range(self._partitions):
+                newest, end = {}, await self.log.end(name, partition)
+                for page in range(0, end, PAGE):
+                    size = min(PAGE, end - page)
+                    for headers in reversed(await self.log.headers_before(name, partition, page + size, size)):
+                        slot, _, number = headers[HEADER].partition(b":")
+                        found[name] += int(number) < newest.get(slot, 0)
+                        newest[slot] = max(newest.get(slot, 0), int(number))
+        return found
