@@ -68,7 +68,7 @@ class Conversations:
     def __init__(self, pause_s: float = PAUSE_S_DEFAULT) -> None:
         self.pause_s = pause_s
 
-    def parse(self, event: Event) -> Told | None:
+    def parse(self, event: Event, topic: str = "") -> Told | None:
         """See `Processor.parse`."""
         return _decoder.decode(event.data or b"{}") if event.type in HANDLERS else None
 

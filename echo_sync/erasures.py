@@ -97,7 +97,7 @@ class Erasures:
     def __init__(self, processors: Sequence[str]) -> None:
         self.processors = tuple(processors)
 
-    def parse(self, event: Event) -> Any:
+    def parse(self, event: Event, topic: str = "") -> Any:
         """See `Processor.parse`. A customer's message is looked at for the words of a rights request."""
         if event.type in HANDLERS:
             return _words.decode(event.data or b"{}")

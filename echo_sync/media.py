@@ -102,7 +102,7 @@ class Fetching:
     def __init__(self, version: str) -> None:
         self.version = version
 
-    def parse(self, event: Event) -> Item | Wanted | None:
+    def parse(self, event: Event, topic: str = "") -> Item | Wanted | None:
         """See `Processor.parse`. A message without media is looked at once and left."""
         if event.type in ("message.added", "message.completed"):
             wanted = _wanted.decode(event.data or b"{}")

@@ -71,7 +71,7 @@ class Messages:
         heard = (frozenset(map(consent.words, said)) for said in (opt_out_words, opt_in_words))
         self.rules = Rules(key, timeline_raw, registration, signs, *heard)
 
-    def parse(self, event: Event) -> Item | None:
+    def parse(self, event: Event, topic: str = "") -> Item | None:
         """See `Processor.parse`."""
         return decode(event)
 

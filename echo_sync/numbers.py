@@ -3,7 +3,7 @@
 import copy
 import math
 
-from echo_sync import consent, imports, lifecycle, templates
+from echo_sync import consent, imports, lifecycle, limits, templates
 from echo_sync.account import account_facts, preference_data
 from echo_sync.imports import Import, import_key
 from echo_sync.lifecycle import CONNECTED, LIFE, ONBOARDING, OURS, TOKEN, Word
@@ -63,7 +63,11 @@ def on_account(turn: Turn, item: Item) -> None:
     assert turn.event is not None  # noqa: S101 - handlers of events have one
     if is_of_waba(turn.event, item):
         on_waba(turn, item)
-    elif imports.is_asked(item):
+        return
+    known: Number | None = turn.get(number_key(item.number))
+    if known is not None and (limited := limits.heard(known, item)) is not known:
+        turn.put(number_key(item.number), limited)
+    if imports.is_asked(item):
         _put_import(turn, imports.asked(_import(turn, item.number), item))
     elif imports.is_declined(item):
         _on_declined(turn, item)

@@ -24,6 +24,7 @@ from schemas.topics import INBOUND
 NUMBER_MET = "NUMBER_MET"
 NUMBER_FIELDS = frozenset(
     {
+        "business_capability_update",
         "business_username_update",
         "business_username_updates",
         "phone_number_name_update",
@@ -31,7 +32,7 @@ NUMBER_FIELDS = frozenset(
         "security",
     }
 )
-"""Fields that are about the one number whose phone stands in them (Meta contract 9.3)."""
+"""Fields that are about the one number whose phone stands in them, or about all (Meta contract 9.3)."""
 NUMBERS_MAX = 10_000
 TEMPLATES_MAX = 10_000
 """Meta allows an account 6,000 (Meta contract 8.3, 2388019)."""

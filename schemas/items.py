@@ -46,7 +46,7 @@ class Item(msgspec.Struct, omit_defaults=True, gc=False):
     webhook.account: waba, field, event, at, raw
     webhook.unknown: field?, reason, raw or raw_base64
     send.attempted: command_id, attempt, token, contact (to), kind, content, author, at
-    send.answered: command_id, attempt, token, outcome, contact (to), message_id?, at, code?, error?
+    send.answered: command_id, attempt, token, outcome, contact (to), message_id?, at, code?, error?, usage?, regain_s?
     media.wanted: message_id, kind, media (as Meta tells of it), at
     media.stored: message_id, attempt, media (as we keep it), at
     media.missed, media.failed: message_id, attempt, media (its id), reason, at
@@ -89,6 +89,8 @@ class Item(msgspec.Struct, omit_defaults=True, gc=False):
     raw: Raw | UnsetType = UNSET
     raw_base64: str = ""
     media: Media | None = None
+    usage: float = 0  # percent of the app's or account's quota that is spent, as the answer's headers tell
+    regain_s: float = 0  # seconds until a spent quota is given back, as the answer's headers tell
 
 
 _encoder = msgspec.json.Encoder()

@@ -220,9 +220,13 @@ class States(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """A state's `wake_at` has come, and everything that was appended to `inbound` before then has been read."""
+    """A state's `wake_at` has come, and everything that was appended to `inbound` before then has been read.
+
+    `hearing`: our own ingest takes what Meta sends, so that silence means something.
+    """
 
     key: str
+    hearing: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +262,8 @@ class Processor(Protocol):
     def inputs(self) -> tuple[str, ...]:
         """The topics it reads, in order of preference; a timer waits for evidence on the first."""
 
-    def parse(self, event: Event) -> Any:
-        """The event's data in the form that `keys` and `decide` want, or None when it is of no interest here."""
+    def parse(self, event: Event, topic: str = "") -> Any:
+        """The data of an event of `topic` as `keys` and `decide` want it, or None when it is of no interest here."""
 
     def keys(self, event: Event, item: Any) -> Iterable[str]:
         """The states this event is known to touch, so that a batch loads them together."""

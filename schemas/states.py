@@ -53,6 +53,7 @@ class Number(State):
     """A business number as we know it. Owner: echo_sync.messages.
 
     `standings` by respect, see `echo_sync.lifecycle`; `paused_because` follows from them and is what the sender reads.
+    `people_per_day`: to so many it may write first in 24 hours; -1 to any, 0 where Meta has not told.
     `phone_at`: when somebody last used the phone or a companion, to the day.
     """
 
@@ -63,6 +64,8 @@ class Number(State):
     paused_because: str = ""
     changed_at: float = 0
     standings: dict[str, Standing] = {}
+    people_per_day: int = 0
+    limits_at: float = 0
     phone_at: float = 0
 
 

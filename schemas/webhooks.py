@@ -189,6 +189,8 @@ class SendAnswered(Data):
     code: int | None = Field(default=None, description="Meta's error code.")
     error: MetaObject | None = None
     reason: str | None = None
+    usage: float | None = Field(default=None, ge=0, description="Percent of Graph's quota that is spent, as told.")
+    regain_s: float | None = Field(default=None, ge=0, description="Seconds until a spent quota is given back.")
 
 
 class MediaObject(Data):

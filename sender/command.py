@@ -25,6 +25,8 @@ WITHDRAWN, EXPIRED, CANCELLED = "withdrawn", "expired", "cancelled"
 FINAL = frozenset({ACCEPTED, REJECTED, UNRESOLVED, WITHDRAWN, EXPIRED, CANCELLED})
 
 SLOT_PREFIX = "x/"
+BULK = "b/"
+"""What the name of a person's bulk lane begins with."""
 TEMPLATE, READ = "template", "read"
 AT_MOST_ONCE, AT_LEAST_ONCE = "at_most_once", "at_least_once"
 
@@ -75,7 +77,8 @@ class Command(State):
     """One command. `attempt` counts from 1; `opened_at` is when the last one was committed.
 
     `guessed`: only an echo says that `message_id` is it. `further`: other messages that it became, too.
-    `doubts`: attempts of which nothing was ever heard. `template`: language/name of the template that `message` is.
+    `doubts`: attempts of which nothing was ever heard. `heard_s`: how long the last one was listened for.
+    `template`: language/name of the template that `message` is.
     `fallback`: what takes the message's place outside the window; `fell_back`: it has.
     """
 
@@ -107,6 +110,7 @@ class Command(State):
     guessed: bool = False
     further: list[str] = []
     returns: int = 0
+    heard_s: float = 0
     template: str = ""
     fallback: bytes = b""
     fell_back: bool = False
@@ -119,7 +123,12 @@ class Command(State):
 
 
 class Lane(State):
-    """The line of commands to one recipient; the head alone may be under way."""
+    """The line of commands to one recipient; the head alone may be under way.
+
+    A recipient has two at the most: one for what is live, which keeps the pair's bucket for both, and one for bulk.
+    `bulk_waits`: the recipient's bulk lane wants to know when this one is empty. `parked`: commands may wait for a
+    person to let go of the conversation.
+    """
 
     number: str = ""
     lane: str = ""
@@ -129,6 +138,8 @@ class Lane(State):
     pair_tat: float = 0
     pair_refusals: int = 0
     doubted: bool = False
+    bulk_waits: bool = False
+    parked: bool = False
 
 
 class Slot(State):
@@ -138,7 +149,14 @@ class Slot(State):
 
 
 class Queue(State):
-    """A number's own pace: its bucket, how many attempts are open, and until when it is held."""
+    """A number's own pace: its bucket, how many attempts are open, until when it is held, and what was learnt.
+
+    `refused_share`: the part of its limit at which it was too fast at `refused_at`; 1 when it never was.
+    `counts`: what came in, per second, up to `counted_s`; `sudden`: the most that came suddenly, last at `sudden_at`.
+    `usage`: percent of the app's or account's quota, as told at `usage_at`. `holds`: since the last acceptance.
+    `credit`: messages that may leave at once, after a lull.
+    `live`, `bulk`: lanes of that sort may be standing.
+    """
 
     number: str = ""
     tat: float = 0
@@ -147,6 +165,18 @@ class Queue(State):
     held_because: str = ""
     slowed_until: float = 0
     stood_at: float = 0
+    live: bool = False
+    bulk: bool = False
+    refused_at: float = 0
+    refused_share: float = 1
+    counts: list[int] = []
+    counted_s: int = 0
+    sudden: int = 0
+    sudden_at: float = 0
+    usage: float = 0
+    usage_at: float = 0
+    holds: int = 0
+    credit: int = 0
 
 
 def command_key(command_id: str) -> str:
@@ -177,6 +207,11 @@ def recipient(to: str) -> Contact | None:
     return Contact(wa_id=phone) if phone else None
 
 
+def live_lane(lane: str) -> str:
+    """The name of the live lane beside a lane, or its own."""
+    return lane.removeprefix(BULK)
+
+
 def command_of(request: Request, number: str, to: Contact, now: float) -> Command:
     """The command that a fitting request becomes. Raises ValueError where a time in it is none."""
     message = bytes(request.message) if request.message is not UNSET else b"{}"
@@ -185,7 +220,7 @@ def command_of(request: Request, number: str, to: Contact, now: float) -> Comman
     return Command(
         number=number,
         command_id=request.command_id,
-        lane=f"r:{parsed.get('message_id')}" if kind == READ else lane_of(to),
+        lane=request.lane + (f"r:{parsed.get('message_id')}" if kind == READ else lane_of(to)),
         digest=digest(request),
         wa_id=to.wa_id,
         user_id=to.user_id,

@@ -2,44 +2,43 @@
 
 One owner per number, so the bucket of a number, the pairs and the order of a conversation are plain state. An attempt
 is committed before its request leaves; what came back, or what statuses and echoes tell of it, is read from `inbound`.
-States: `k/` a command, `l/` a lane, `x/` a place in it, `q/` a number's pace, `p/` what rests at a number.
+States: `k/` a command, `l/` a lane, `x/` a place in it, `q/` a number's pace, `p/` what rests at a number,
+`y/` a look at a conversation.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import orjson
 from msgspec import UNSET
 
 from schemas.instants import parse_rfc3339, rfc3339
-from schemas.items import Contact, Item, code_of, decode
+from schemas.items import Contact, Item, code_of
 from schemas.marks import About
 from schemas.ports import Decision, Event, Forget, State, States, Timer, foreign
-from schemas.states import DELIVERY, MESSAGES, number_key
+from schemas.states import DELIVERY, MESSAGES, alias_key, number_key
 from schemas.tokens import read_token
-from schemas.topics import INBOUND, OUTBOUND, OUTBOUND_BULK, TIMELINE
+from schemas.topics import ACCOUNT, INBOUND, OUTBOUND, OUTBOUND_BULK, TIMELINE
 from sender import command as cmd
-from sender import permission
-from sender.command import Command, Lane, Queue, Request, Slot
-from sender.errors import Action
+from sender import looks, pace, permission
+from sender.command import Command, Lane, Queue, Request, Slot, live_lane
 from sender.forgetting import about, forget
-from sender.lanes import HOLD_S, end, finish, landed, pump, ready, stand
-from sender.pacing import charged
-from sender.pauses import RESTS, Pauses, pauses_key, rest
+from sender.lanes import finish, or_expired, pump, ready
+from sender.looks import Look
+from sender.pauses import Pauses, pauses_key, rest
+from sender.reading import MENDED, read
+from sender.refusals import REFUSALS_MAX, again, backoff_s, refused
 from sender.turn import STORY_MAX, Turn
 
 EVIDENCE_WAIT_S = 90.0
-"""How long evidence for an ambiguous attempt is waited for before the policy decides."""
+"""How long evidence for an ambiguous attempt is listened for before the policy decides."""
+LISTEN_S = 10.0
+"""The listening is counted in pieces of this length; time in which nothing could be heard is not counted."""
 INBOUND_COUNTS_S = 10.0
 """Older inbound messages, such as a backlog that Meta delivers after a stop, took their share long ago."""
-RETRY_S = 2.0
-RETRY_S_MAX = 120.0
-REFUSALS_MAX = 5
 DOUBTS_MAX = 3
 """Requests without any answer or evidence after which at_least_once gives up, too: each may have been a message."""
 
-KINDS: dict[str, type[State]] = {"k": Command, "l": Lane, "x": Slot, "q": Queue, "p": Pauses}
-OF_INTEREST = frozenset({"webhook.message", "webhook.status", "send.answered"})
+KINDS: dict[str, type[State]] = {"k": Command, "l": Lane, "x": Slot, "q": Queue, "p": Pauses, "y": Look}
 
 
 class Delivery:
@@ -49,23 +48,15 @@ class Delivery:
     """
 
     name = DELIVERY
-    inputs = (INBOUND, OUTBOUND, TIMELINE, OUTBOUND_BULK)
+    inputs = (INBOUND, OUTBOUND, TIMELINE, ACCOUNT, OUTBOUND_BULK)
 
     def __init__(self, key: bytes, *, opt_in_required: bool = False) -> None:
         self.key = key
         self.opt_in_required = opt_in_required
 
-    def parse(self, event: Event) -> Item | Request | None:
-        """See `Processor.parse`. Inbound messages only count, so their content is not decoded."""
-        if event.type in ("send.requested", "send.cancel"):
-            return cmd.read_request(event.data or b"{}")
-        if event.type == "webhook.message":
-            return Item(number=event.number)
-        if event.type in OF_INTEREST:
-            return decode(event)
-        if event.type in ("message.added", "message.completed") and b'"command_id"' in (event.data or b""):
-            return Item(number=event.number, message_id=event.subject, command_id=_command_id(event))
-        return None
+    def parse(self, event: Event, topic: str = "") -> Item | Request | None:
+        """See `Processor.parse`."""
+        return read(event, topic)
 
     def keys(self, event: Event, item: Item | Request) -> Iterable[str]:
         """See `Processor.keys`."""
@@ -73,14 +64,18 @@ class Delivery:
         if item.command_id:
             yield cmd.command_key(item.command_id)
         if isinstance(item, Request) and (to := cmd.recipient(item.to)) is not None:
-            yield cmd.lane_key(event.number, cmd.lane_of(to))
+            yield cmd.lane_key(event.number, item.lane + cmd.lane_of(to))
             yield pauses_key(event.number)
             yield foreign(MESSAGES, number_key(event.number))
+            yield foreign(MESSAGES, alias_key(event.number, cmd.lane_of(to)))
+        elif event.type == "message.added" and isinstance(item, Item):
+            yield from (cmd.lane_key(event.number, lane) for lane in looks.lanes_of(item.contact))
 
     def follow(self, key: str, state: Any) -> Iterable[str]:
         """See `Processor.follow`."""
         if isinstance(state, Command):
             yield cmd.lane_key(state.number, state.lane)
+            yield cmd.lane_key(state.number, live_lane(state.lane))
 
     def state_type(self, key: str) -> type[State]:
         """See `Processor.state_type`."""
@@ -99,7 +94,7 @@ class Delivery:
             forget(turn, event.key)
         elif isinstance(event, Timer):
             turn = Turn(self.key, states, None, now, opt_in_required=self.opt_in_required)
-            _fire(turn, event.key)
+            _fire(turn, event)
         elif item is not None:
             turn = Turn(self.key, states, event, now, opt_in_required=self.opt_in_required)
             HANDLERS[event.type](turn, item)
@@ -131,7 +126,7 @@ def _on_request(turn: Turn, request: Request) -> None:
     turn.put(cmd.command_key(command.command_id), command)
     starts_at = parse_rfc3339(request.not_before) if request.not_before else 0
     if starts_at > turn.now:
-        command.wake_at = starts_at
+        command.wake_at = or_expired(command, starts_at)
         turn.tell(command, "send.deferred", "not_before", retry_at=rfc3339(starts_at))
     else:
         _enqueue(turn, command)
@@ -168,6 +163,7 @@ def _enqueue(turn: Turn, command: Command) -> None:
     lane = turn.lane(command.number, command.lane)
     command.slot, lane.tail = lane.tail, lane.tail + 1
     turn.put(cmd.slot_key(command.number, command.lane, command.slot), Slot(command_id=command.command_id))
+    command.line, command.place, command.wake_at = None, None, command.expires_at or None
     if lane.head == command.slot and not lane.in_flight:
         ready(turn, lane, turn.now)
 
@@ -177,8 +173,6 @@ def _on_cancel(turn: Turn, request: Request) -> None:
     command: Command | None = turn.change(cmd.command_key(request.command_id))
     if command is None:
         turn.refuse(request, turn.event.number, "unknown_command")
-    elif command.state == cmd.QUEUED and command.slot < 0:
-        end(turn, command, cmd.CANCELLED, "send.cancelled")
     elif command.state == cmd.QUEUED:
         finish(turn, command, cmd.CANCELLED, "send.cancelled")
 
@@ -187,6 +181,8 @@ def _on_cancel(turn: Turn, request: Request) -> None:
 
 
 def _on_answered(turn: Turn, item: Item) -> None:
+    if item.usage or item.regain_s:
+        pace.heed(turn.queue(item.number), item, turn.now)
     command: Command | None = turn.change(cmd.command_key(item.command_id))
     if command is None or command.attempt != item.attempt or command.state not in (cmd.OPEN, cmd.AMBIGUOUS):
         return
@@ -197,14 +193,13 @@ def _on_answered(turn: Turn, item: Item) -> None:
     elif item.outcome == "ambiguous":
         _doubt(turn, command)
     elif item.outcome == "not_sent":
-        _again(turn, command, item.reason or "unreachable", _backoff_s(command))
+        again(turn, command, item.reason or "unreachable", backoff_s(command))
     else:
-        _refused(turn, command, item)
+        refused(turn, command, item)
 
 
 def _accept(turn: Turn, command: Command, message_id: str) -> None:
-    queue = turn.queue(command.number)
-    queue.held_because, queue.held_until = "", 0
+    pace.free(turn.queue(command.number))
     kind = "send.resolved" if command.state in cmd.FINAL else "send.accepted"
     command.message_id, command.guessed = message_id, False
     finish(turn, command, cmd.ACCEPTED, kind, permission.WINDOW_CLOSED if command.fell_back else "")
@@ -216,7 +211,7 @@ def _doubt(turn: Turn, command: Command) -> None:
         _read_again(turn, command)
     elif command.state == cmd.OPEN:
         command.state = cmd.AMBIGUOUS
-        command.wake_at = turn.now + EVIDENCE_WAIT_S
+        command.heard_s, command.wake_at = 0, turn.now + LISTEN_S
         queue, lane = turn.queue(command.number), turn.lane(command.number, command.lane)
         queue.open, lane.doubted = max(0, queue.open - 1), True
         if queue.wake_at is not None:
@@ -228,73 +223,9 @@ def _read_again(turn: Turn, command: Command) -> None:
     """A read receipt leaves no evidence, and does no harm twice."""
     command.refusals += 1
     if command.refusals <= REFUSALS_MAX:
-        _again(turn, command, "no_answer", _backoff_s(command))
+        again(turn, command, "no_answer", backoff_s(command))
     else:
         finish(turn, command, cmd.UNRESOLVED, "send.unresolved", "no_answer")
-
-
-def _refused(turn: Turn, command: Command, item: Item) -> None:
-    action = item.reason
-    if item.code in RESTS and (action != Action.PAUSE_NUMBER or permission.begins(turn, command)):
-        rest(turn, command, item.code)
-        _reject(turn, command, item)
-    elif action in (Action.PAUSE_TOKEN, Action.PAUSE_NUMBER):
-        _hold(turn, command, action)
-    elif action == Action.SLOW:
-        turn.queue(command.number).slowed_until = turn.now + HOLD_S
-        _again(turn, command, "rate_limited", _backoff_s(command))
-    elif action == Action.PAIR:
-        lane = turn.lane(command.number, command.lane)
-        lane.pair_refusals += 1
-        _again(turn, command, "pair_limited", float(min(4 ** (lane.pair_refusals - 1) * 4, 1024)))
-    elif action == Action.RETRY and command.refusals < REFUSALS_MAX:
-        command.refusals += 1
-        _again(turn, command, "retry", _backoff_s(command))
-    elif action != Action.TEMPLATE or not _outside(turn, command):
-        _reject(turn, command, item)
-
-
-def _outside(turn: Turn, command: Command) -> bool:
-    """131047: the window is closed, says Meta. True where the command goes on.
-
-    Meta is known to say so of a window that has just been opened (Meta contract 8.3), so it is asked once more where
-    all we know says that it is open.
-    """
-    if not command.refusals and permission.is_clearly_open(turn, command):
-        command.refusals += 1
-        _again(turn, command, "retry", RETRY_S)
-    elif command.fallback:
-        permission.fall_back(turn, command)
-        _again(turn, command, permission.WINDOW_CLOSED, 0)
-    else:
-        return False
-    return True
-
-
-def _reject(turn: Turn, command: Command, item: Item) -> None:
-    error = orjson.Fragment(bytes(item.error)) if item.error is not UNSET else {}
-    reason = permission.reason_of(item.code) or str(item.reason) or "rejected"
-    finish(turn, command, cmd.REJECTED, "send.rejected", reason, error=error)
-
-
-def _hold(turn: Turn, command: Command, action: str) -> None:
-    """The number cannot send: keep its commands, and try again with one request at a time."""
-    queue = turn.queue(command.number)
-    queue.held_because = "token" if action == Action.PAUSE_TOKEN else "number"
-    queue.held_until = turn.now + HOLD_S
-    _again(turn, command, f"{queue.held_because}_refused", HOLD_S)
-
-
-def _backoff_s(command: Command) -> float:
-    return min(RETRY_S * 2.0 ** min(command.returns, 6), RETRY_S_MAX)
-
-
-def _again(turn: Turn, command: Command, reason: str, wait: float) -> None:
-    """Back to the head of its lane, to go again after `wait` seconds."""
-    command.state, command.wake_at, command.returns = cmd.QUEUED, None, command.returns + 1
-    lane = landed(turn, command)
-    turn.tell(command, "send.deferred", reason, retry_at=rfc3339(turn.now + wait))
-    stand(lane, turn.now + wait)
 
 
 # --- evidence
@@ -304,8 +235,7 @@ def _on_inbound(turn: Turn, item: Item) -> None:
     """An inbound message takes from the same 20 per second (Meta contract 5.9), at the time at which it came."""
     if turn.event is not None and turn.event.at < turn.now - INBOUND_COUNTS_S:
         return
-    queue = turn.queue(item.number)
-    queue.tat = charged(queue.tat, turn.now, 1 / turn.rate(item.number))
+    pace.charge(turn, turn.queue(item.number))
 
 
 def _on_status(turn: Turn, item: Item) -> None:
@@ -324,7 +254,22 @@ def _failed(turn: Turn, command_id: str, item: Item) -> None:
 
 
 def _on_timeline(turn: Turn, item: Item) -> None:
-    _evidence(turn, item.command_id, item.message_id, proof=False)
+    if item.command_id:
+        _evidence(turn, item.command_id, item.message_id, proof=False)
+        return
+    if item.author == "business_app":  # nobody knows whether these take from the same limits (Meta contract 5.9)
+        _on_inbound(turn, item)
+    looks.on_message(turn, item)
+
+
+def _on_number(turn: Turn, item: Item) -> None:
+    """A number stands differently, or somebody mended what held it."""
+    queue: Queue | None = turn.change(cmd.queue_key(item.number))
+    if queue is not None:
+        if item.event in MENDED:
+            pace.retry_now(queue, turn.now)
+        if queue.wake_at is not None:
+            queue.wake_at = turn.now
 
 
 def _evidence(turn: Turn, command_id: str, message_id: str, *, proof: bool) -> None:
@@ -349,38 +294,47 @@ def _evidence(turn: Turn, command_id: str, message_id: str, *, proof: bool) -> N
 # --- timers
 
 
-def _fire(turn: Turn, key: str) -> None:
-    state = turn.get(key)
+def _fire(turn: Turn, timer: Timer) -> None:
+    state = turn.get(timer.key)
     if state is None or state.wake_at is None or state.wake_at > turn.now:
         return
     if isinstance(state, Queue):
         pump(turn, state.number)
     elif isinstance(state, Lane):
-        lane: Lane = turn.change(key)
+        lane: Lane = turn.change(timer.key)
         lane.wake_at = None
         ready(turn, lane, turn.now)
     elif isinstance(state, Command):
-        _overdue(turn, turn.change(key))
+        _overdue(turn, turn.change(timer.key), hearing=timer.hearing)
+    elif isinstance(state, Look):
+        looks.fire(turn, turn.change(timer.key))
 
 
-def _overdue(turn: Turn, command: Command) -> None:
+def _overdue(turn: Turn, command: Command, *, hearing: bool) -> None:
     command.wake_at = None
     if command.state == cmd.QUEUED:
-        _enqueue(turn, command)
+        if command.expires_at and command.expires_at <= turn.now:
+            finish(turn, command, cmd.EXPIRED, "send.expired", "expired")
+        elif command.slot < 0:
+            _enqueue(turn, command)
     elif command.state == cmd.OPEN:
         _doubt(turn, command)
     elif command.state == cmd.AMBIGUOUS:
-        command.doubts += 1
-        if command.policy == cmd.AT_LEAST_ONCE and command.doubts < DOUBTS_MAX:
-            command.doubtful = True
-            _again(turn, command, "no_evidence", 0.0)
+        command.heard_s += LISTEN_S * hearing
+        if command.heard_s < EVIDENCE_WAIT_S:
+            command.wake_at = turn.now + LISTEN_S
         else:
-            finish(turn, command, cmd.UNRESOLVED, "send.unresolved", "no_evidence")
+            _give_up(turn, command)
 
 
-def _command_id(event: Event) -> str:
-    told = orjson.loads(event.data or b"{}")
-    return str(told["command_id"]) if told.get("origin") == "api" else ""
+def _give_up(turn: Turn, command: Command) -> None:
+    """It was listened for long enough: the policy decides."""
+    command.doubts += 1
+    if command.policy == cmd.AT_LEAST_ONCE and command.doubts < DOUBTS_MAX:
+        command.doubtful = True
+        again(turn, command, "no_evidence", 0.0)
+    else:
+        finish(turn, command, cmd.UNRESOLVED, "send.unresolved", "no_evidence")
 
 
 HANDLERS: dict[str, Callable[[Turn, Any], None]] = {
@@ -391,4 +345,9 @@ HANDLERS: dict[str, Callable[[Turn, Any], None]] = {
     "webhook.status": _on_status,
     "message.added": _on_timeline,
     "message.completed": _on_timeline,
+    "webhook.account": _on_number,
+    "number.changed": _on_number,
+    "number.reconnected": _on_number,
+    "conversation.takeover": looks.on_handover,
+    "conversation.release": looks.on_handover,
 }

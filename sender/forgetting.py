@@ -9,8 +9,9 @@ from schemas.items import Contact
 from schemas.marks import NOBODY, About
 from schemas.ports import NOWHERE
 from sender import command as cmd
-from sender.command import Command, Lane
+from sender.command import Command, Lane, live_lane
 from sender.lanes import drop_head, end, landed, ready
+from sender.looks import Look
 from sender.turn import Turn
 
 ERASED = "erased"
@@ -31,11 +32,13 @@ def about(state: Any) -> About:
             born=_ended_at(state),
         )
     if isinstance(state, Lane):
-        kind, _, value = state.lane.partition(":")
+        kind, _, value = live_lane(state.lane).partition(":")
         if kind not in "up":
             return About(state.number, (f"m:{value}",))
         person = Contact(user_id=value) if kind == "u" else Contact(wa_id=value)
         return About(state.number, (), (person,), NOWHERE)
+    if isinstance(state, Look):
+        return About(state.number, (), (Contact(wa_id=state.wa_id, user_id=state.user_id),), NOWHERE)
     return NOBODY
 
 
@@ -48,13 +51,15 @@ def _ended_at(command: Command) -> float:
 
 
 def forget(turn: Turn, key: str) -> None:
-    """Forget a command, or a lane that holds nothing newer."""
+    """Forget a command, a look, or a lane that holds nothing newer."""
     state = turn.get(key)
     if isinstance(state, Command):
         _forget_command(turn, turn.change(key))
         turn.put(key, None)
     elif isinstance(state, Lane):
         _forget_lane(turn, key, state)
+    elif isinstance(state, Look):
+        turn.put(key, None)
 
 
 def _forget_command(turn: Turn, command: Command) -> None:

@@ -24,6 +24,7 @@ from schemas.topics import SENDS
 from sender import command as cmd
 from sender.command import Command, Lane, Queue, Request, lane_of
 from sender.conditions import find_conversation
+from sender.pacing import NEW_S, NEW_SUDDEN, SUDDEN_KEEP_S
 
 STORY_MAX = 40
 """Steps of a command's story that are kept."""
@@ -31,7 +32,7 @@ STORY_MAX = 40
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A call: this attempt may leave, if nothing has changed since it was committed."""
+    """A call: this attempt may leave at its slot, if nothing has changed since it was committed."""
 
     number: str
     command_id: str
@@ -44,6 +45,7 @@ class Send:
     conditions: cmd.OnlyIf | None
     opened_at: float
     trace: str = ""
+    leaves_at: float = 0
 
 
 class Turn:
@@ -75,6 +77,14 @@ class Turn:
         if missing:
             raise Missing(missing)
 
+    def need_conversations(self, number: str, people: Iterable[Contact]) -> None:
+        """The same for the conversations with these people, as far as there are any."""
+        aliases = [foreign(MESSAGES, alias_key(number, cmd.lane_of(to))) for to in people]
+        self.need(aliases)
+        known = [alias for key in aliases if (alias := self.get(key)) is not None]
+        conversations = [foreign(CONVERSATIONS, conversation_key(alias.conversation)) for alias in known]
+        self.need(conversations + [foreign(MESSAGES, reach_key(alias.conversation)) for alias in known])
+
     def change(self, key: str) -> Any:
         """This turn's own copy of a state, kept for the commit; None where there is none."""
         changed = self.decision.states
@@ -93,7 +103,7 @@ class Turn:
         """The number's pace, to be changed."""
         found = self.change(cmd.queue_key(number))
         if found is None:
-            found = Queue(number=number)
+            found = Queue(number=number, sudden=NEW_SUDDEN, sudden_at=self.now + NEW_S - SUDDEN_KEEP_S)
             self.put(cmd.queue_key(number), found)
         return found  # type: ignore[no-any-return]
 

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Body, FastAPI, HTTPException
 from fastapi.responses import JSONResponse
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from echo_sync import imports, lifecycle
 from echo_sync.imports import CONTACTS_ASKED, HISTORY_ASKED, Import, import_key
 from echo_sync.lifecycle import LIFE, OURS, TOKEN
+from echo_sync.limits import PER_S_MAX
 from schemas import items
 from schemas.instants import rfc3339
 from schemas.items import Item
@@ -53,14 +54,15 @@ def add(api: FastAPI, app: App) -> None:
 
     @api.post("/v1/numbers", status_code=202)
     async def add_number(body: Added) -> JSONResponse:
-        """Register a number before its first webhook: `{number, waba?, business_phone?, token?}`."""
-        refuse_strays(body, ("number", "waba", "business_phone", "token"))
+        """Register a number before its first webhook: `{number, waba?, business_phone?, rate_per_s?, token?}`."""
+        refuse_strays(body, ("number", "waba", "business_phone", "rate_per_s", "token"))
         number, waba, phone = (body.get(name, "") for name in ("number", "waba", "business_phone"))
         if not all(isinstance(text, str) for text in (number, waba, phone)) or not _is_id(number):
             raise HTTPException(422, {"title": "number is missing", "fix": "Give Meta's phone number id as `number`."})
+        item = Item(number=number, waba=waba, business_phone=phone, event="REGISTERED", raw=_rate(body))
         if body.get("token") is not None:
             await keep_token(app, number, body["token"])
-        await say(app, Item(number=number, waba=waba, business_phone=phone, event="REGISTERED"))
+        await say(app, item)
         if body.get("token") is not None:
             await say(app, Item(number=number, event=TOKEN_SET))
         return JSONResponse({"number": number}, 202)
@@ -138,6 +140,16 @@ def view(state: Number, now: float) -> dict[str, Any]:
         "phone_seen_at": rfc3339(state.phone_at) if state.phone_at else None,
         "reason": (standing.why if standing is not None else "") or None,
     }
+
+
+def _rate(body: dict[str, Any]) -> Raw | UnsetType:
+    """What a registration says of the rate. Raises HTTPException 422."""
+    rate = body.get("rate_per_s")
+    if rate is None:
+        return UNSET
+    if not isinstance(rate, int) or isinstance(rate, bool) or not 1 <= rate <= PER_S_MAX:
+        raise HTTPException(422, {"title": "rate_per_s is not a rate", "fix": "Give 1 to 1000, such as 20 or 80."})
+    return Raw(orjson.dumps({"rate_per_s": rate}))
 
 
 def _at(state: Number) -> str | None:

@@ -23,7 +23,7 @@ from ingest.app import create_app as create_public_app
 from ingest.refusals import Clients
 from ingest.webhook import Append, Webhook
 from schemas.marks import PRIVACY, Tombstone
-from schemas.ports import Event, EventLog, Lease, Processor, State
+from schemas.ports import Event, EventLog, Lease, LogUnavailable, Processor, State
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number, Reach, Template
 from sender import graph
 from sender.delivery import Delivery
@@ -34,6 +34,7 @@ from services.dead_letters import VERSION
 from services.edge import Edge
 from services.edition import Edition, open_edition
 from services.erasing import carry_out_again
+from services.hearing import Hearing
 from services.leases import LeaseKeeper
 from services.log_sqlite import SqliteLog
 from services.media import MediaWorker
@@ -155,18 +156,20 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
         _start(app, stack, Conversations(app.settings.pause_minutes * 60), None)
         _start_privacy(app, stack)
     if "sender" in app.roles:
-        client = graph.client(transport)
-        stack.push_async_callback(client.aclose)
+        url, version = app.settings.meta_graph_url.rstrip("/"), app.settings.meta_graph_version
+        api = graph.Graph(partial(graph.client, transport), url, version)
+        stack.push_async_callback(api.aclose)
         sending = Sending(
             app.log,
             app.store,
-            graph.Graph(client, app.settings.meta_graph_url.rstrip("/"), app.settings.meta_graph_version),
+            api,
             app.tokens,
             lambda lease, for_s: app.keepers[DELIVERY].holds(lease, for_s),  # noqa: PLW0108 - made just below
             app.clock,
             lambda outcome, seconds: app.metrics.graph.labels(outcome).observe(seconds),
         )
-        _start(app, stack, Delivery(key, opt_in_required=app.settings.opt_in_required), sending)
+        app.hearing = Hearing(app.clock, listens="ingest" in app.roles)
+        _start(app, stack, Delivery(key, opt_in_required=app.settings.opt_in_required), sending, app.hearing)
     if "media" in app.roles:
         _start_media(app, stack, transport)
 
@@ -253,9 +256,19 @@ def _tokens(settings: Settings, edition: Edition, sealer: Sealer, clock: Clock) 
     return AccessTokens(edition.store, sealer, default, edition.log.partitions, edition.owner, clock)
 
 
-def _start(app: App, stack: AsyncExitStack, processor: Processor, perform: Perform | None) -> None:
+def _start(
+    app: App, stack: AsyncExitStack, processor: Processor, perform: Perform | None, hearing: Hearing | None = None
+) -> None:
     runner = Runner(
-        processor, app.log, app.store, app.clock, app.notices, foreign=foreign_type, perform=perform, bars=app.bars
+        processor,
+        app.log,
+        app.store,
+        app.clock,
+        app.notices,
+        foreign=foreign_type,
+        perform=perform,
+        hearing=hearing,
+        bars=app.bars,
     )
     edition = app.edition
     serve = edition.around(runner.serve, lambda lease, for_s: app.keepers[lease.processor].holds(lease, for_s))
@@ -316,6 +329,10 @@ def _observed_append(app: App) -> Append:
         try:
             entries = await book.wanted(entries)
             await app.log.append(entries)
+        except (LogUnavailable, asyncio.CancelledError):
+            if app.hearing is not None:
+                app.hearing.failed()
+            raise
         finally:
             app.metrics.append_ended(under_way)
         now = app.clock()

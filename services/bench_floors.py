@@ -19,6 +19,8 @@ from services.bench_bodies import PATH, SECRET, VERIFY_TOKEN, Workload
 from services.bench_load import percentile
 from services.serve import loop_factory
 
+KEEP_ALIVE_S = 75
+"""As long as a real edge keeps an idle connection, so that no request meets one that is being closed."""
 BATCH = 500
 UPSERT_EVENTS = 100_000
 UPSERT_CONVERSATIONS = 1_200
@@ -78,6 +80,7 @@ def serve(app: Asgi, port: int) -> None:
         access_log=False,
         log_config=None,
         proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         interface="asgi3",
     )
     with asyncio.Runner(loop_factory=loop_factory) as runner:

@@ -179,12 +179,13 @@ def show_number(number: str) -> None:
 @numbers.command("add")
 @click.argument("number", type=META_ID)
 @click.option("--waba", type=META_ID, default="", help="WhatsApp Business Account id.")
+@click.option("--rate", type=click.IntRange(1, 1000), help="Messages a second: 20 in the app, else 80 or 1000.")
 @click.option("--token-file", type=click.File("r"), help="A file with the number's own access token; - for stdin.")
-def add_number(number: str, waba: str, token_file: Any) -> None:
-    """Register a number, or give it an access token of its own, which needs COEXIST_ENCRYPTION_KEYS."""
+def add_number(number: str, waba: str, rate: int | None, token_file: Any) -> None:
+    """Register a number, say its rate, or give it an access token of its own, which needs COEXIST_ENCRYPTION_KEYS."""
     from services.admin_client import AdminClient  # noqa: PLC0415
 
-    body = {"number": number, "waba": waba} | token_in(token_file)
+    body = {"number": number, "waba": waba} | ({"rate_per_s": rate} if rate else {}) | token_in(token_file)
     click.echo(AdminClient(settings_or_exit()).call("POST", "/v1/numbers", body)["number"])
 
 

@@ -32,6 +32,7 @@ from schemas.ports import (
 from schemas.topics import HISTORY
 from services.bars import Bars
 from services.dead_letters import dead_letter
+from services.hearing import Hearing
 from services.shard import Foreign, Shard
 from services.sweep import Sweep
 
@@ -51,6 +52,8 @@ TIMERS_MAX = 256
 IDLE_S_MAX = 1.0
 """The longest wait of an idle shard before it looks at its timers again."""
 RETRY_S = 1.0
+EVIDENCE = frozenset({"webhook.message", "webhook.status", "webhook.echo"})
+"""Records that show that webhooks come."""
 
 log = structlog.get_logger()
 
@@ -103,6 +106,7 @@ class Runner:
         foreign: Foreign,
         perform: Perform | None = None,
         bars: Bars | None = None,
+        hearing: Hearing | None = None,
     ) -> None:
         self.processor = processor
         self._log = log_
@@ -112,6 +116,7 @@ class Runner:
         self._foreign = foreign
         self._perform = perform
         self._bars = bars
+        self._hearing = hearing
         self._calls: dict[asyncio.Task[None], Lease] = {}
         self._kept: dict[int, int] = {}
         self.seen: dict[tuple[str, int], Seen] = {}
@@ -192,7 +197,9 @@ class Runner:
             try:
                 if record.event.type == UNREADABLE:
                     raise NotAnEvent(record.event.subject)
-                parsed.append((record, self.processor.parse(record.event)))
+                if self._hearing is not None and record.event.type in EVIDENCE:
+                    self._hearing.read(record.appended_at)
+                parsed.append((record, self.processor.parse(record.event, record.topic)))
             except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as problem:
                 self._set_aside(shard, record, problem)
         wanted = [(record, item) for record, item in parsed if item is not None]
@@ -220,8 +227,9 @@ class Runner:
     async def fire(self, shard: Shard, lease: Lease, until: float) -> bool:
         """Decide the timers due by `until`. True when there were any."""
         keys = await self._store.due(lease.processor, lease.shard, until, TIMERS_MAX)
+        hearing = self._hearing is None or self._hearing()
         for key in keys:
-            await shard.decide(Timer(key), None, until)
+            await shard.decide(Timer(key, hearing), None, until)
         return bool(keys)
 
     async def next_wake(self, lease: Lease) -> float | None:

@@ -11,6 +11,7 @@ from services.audit import Audit
 from services.bars import Bars
 from services.edge import Edge
 from services.edition import Edition
+from services.hearing import Hearing
 from services.leases import LeaseKeeper
 from services.media import MediaWorker
 from services.metrics import Figures, Metrics
@@ -45,6 +46,7 @@ class App:
     bars: Bars | None = None
     book: Audit | None = None
     purging: Purging | None = None
+    hearing: Hearing | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     aside: set[asyncio.Task[None]] = field(default_factory=set)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)

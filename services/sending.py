@@ -23,11 +23,13 @@ from sender.command import READ
 from sender.conditions import find_conversation, withheld
 from sender.errors import Action
 from sender.graph import ANSWER_S, CONNECT_S, Answer, Graph, body
-from sender.lanes import ANSWER_WAIT_S
+from sender.pace import ANSWER_WAIT_S
 from sender.turn import Send
 from services.shard import load_foreign
 
 APPEND_RETRY_S = 0.5
+EARLY_S_MAX = 1.0
+"""Attempts are opened a little before their slot; a clock that went back must not make them wait for long."""
 STALE_S = ANSWER_WAIT_S - ANSWER_S - CONNECT_S - 1
 """An attempt that waited longer may be given up before its answer can come, so its request does not leave."""
 
@@ -108,6 +110,8 @@ class Sending:
         The lease must outlast the time in which the request can leave. Its answer may come later: until then the open
         attempt keeps everybody, the next owner too, from that conversation for longer than an answer can take.
         """
+        if 0 < (early_s := call.leaves_at - self._clock()) < EARLY_S_MAX:
+            await asyncio.sleep(early_s)
         if self._clock() - call.opened_at > STALE_S:
             return Answer("not_sent", reason="stale")
         if not self._holds(lease, CONNECT_S):
@@ -152,6 +156,7 @@ class Sending:
         item.message_id = answer.message_id
         item.contact = answer.contact or call.to
         item.error = Raw(answer.error) if answer.error else UNSET
+        item.usage, item.regain_s = answer.usage, answer.regain_s
         while True:
             try:
                 await self._append("send.answered", f"w:{call.token}:{answer.outcome}", item, call.trace)

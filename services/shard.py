@@ -25,10 +25,20 @@ def decode_state(kind: type[State], value: bytes) -> Any:
     return decoder.decode(value)
 
 
+def processor_of(key: str) -> str:
+    """The owner of the state under a foreign key."""
+    return key.removeprefix(FOREIGN).partition("|")[0]
+
+
+def inner_key(key: str) -> str:
+    """The key under which its owner keeps the state of a foreign key."""
+    return key.partition("|")[2]
+
+
 async def load_foreign(store: Store, shard: int, key: str, kind: type[State]) -> Any:
     """Another processor's state of the same shard, as last committed; None where there is none."""
-    processor, _, inner = key.removeprefix(FOREIGN).partition("|")
-    value = (await store.load(processor, shard, [inner])).get(inner)
+    inner = inner_key(key)
+    value = (await store.load(processor_of(key), shard, [inner])).get(inner)
     return None if value is None else decode_state(kind, value)
 
 
@@ -158,6 +168,10 @@ class Shard:
         for key in own:
             value = values.get(key)
             self._known[key] = None if value is None else decode_state(self._processor.state_type(key), value)
-        for key in others:
-            self._foreign[key] = await load_foreign(self._store, self._lease.shard, key, self._foreign_type(key))
+        for processor in {processor_of(key) for key in others}:
+            theirs = {key: inner_key(key) for key in others if processor_of(key) == processor}
+            values = await self._store.load(processor, self._lease.shard, theirs.values())
+            for key, inner in theirs.items():
+                value = values.get(inner)
+                self._foreign[key] = None if value is None else decode_state(self._foreign_type(key), value)
         return {key: state for key in (*own, *others) if (state := self.get(key)) is not None}

@@ -192,7 +192,7 @@ def attempted(command_id, contact, at, says="hola", attempt=1, author="bot"):
     return event("send.attempted", f"a:{item.token}", item, command_id)
 
 
-def answered(command_id, outcome, contact, at, wamid="", attempt=1, code=0, reason=""):
+def answered(command_id, outcome, contact, at, wamid="", attempt=1, code=0, reason="", **more):
     item = Item(
         command_id=command_id,
         attempt=attempt,
@@ -203,6 +203,7 @@ def answered(command_id, outcome, contact, at, wamid="", attempt=1, code=0, reas
         message_id=wamid,
         code=code,
         reason=reason,
+        **more,
     )
     return event("send.answered", f"w:{item.token}:{outcome}", item, command_id)
 

@@ -27,6 +27,7 @@ from schemas.states import (
 from schemas.topics import partition_of
 from sender.command import (
     AMBIGUOUS,
+    BULK,
     FINAL,
     OPEN,
     Command,
@@ -40,7 +41,8 @@ from sender.command import (
     slot_key,
 )
 from sender.conditions import withheld
-from sender.pacing import NUMBER_BURST, PAIR_BURST, PAIR_INTERVAL_S, wait_s
+from sender.pace import number_wait_s
+from sender.pacing import PAIR_BURST, PAIR_INTERVAL_S, wait_s
 from services.api_numbers import numbers
 from services.api_sends import FAR
 from services.running import App
@@ -212,7 +214,7 @@ def _of_lane(command: Command, around: Surroundings, now: float) -> Waiting | No
 
 
 def _of_bucket(command: Command, around: Surroundings, now: float) -> Waiting | None:
-    bucket = wait_s(around.queue.tat, now, 1 / (around.number.rate_per_s or 1), NUMBER_BURST)
+    bucket = number_wait_s(around.queue, around.number.rate_per_s, now, bulk=command.lane.startswith(BULK))
     return Waiting("rate_limit", now + bucket) if bucket > 0 or around.queue.open else None
 
 

@@ -53,7 +53,7 @@ class Line(Memory):
     # --- the shell's part: announce, look once more, send (services.sending)
 
     def _leave(self, call):
-        self.opened.append((call.opened_at, call.command_id))
+        self.opened.append((call.leaves_at, call.command_id))
         if self.hold:
             self.held.append(call)
         else:
@@ -69,7 +69,7 @@ class Line(Memory):
             self._answer(call, "withdrawn", reason=reason)
             return
         self.wire.append(call)
-        self.sent.append((self.now, call.command_id, call.attempt))
+        self.sent.append((max(self.now, call.leaves_at), call.command_id, call.attempt))
         if self.auto:
             wamid = f"wamid.{call.command_id}.{call.attempt}" if call.kind != READ else ""
             self._answer(self.wire.pop(), "accepted", wamid)

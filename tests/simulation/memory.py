@@ -4,6 +4,8 @@ It keeps what the real runner promises: a record is decided over all states as t
 count their `seq`, and a timer due at t fires only once everything appended before t was read.
 """
 
+import heapq
+
 import orjson
 
 from echo_sync.conversations import Conversations
@@ -20,6 +22,7 @@ class View:
 
     def __init__(self, memory, name):
         self._memory = memory
+        self.name = name
         self.own = memory.states[name]
 
     def get(self, key):
@@ -29,12 +32,9 @@ class View:
         return self.own.get(key)
 
     def heads(self, line, until, limit):
-        standing = [
-            (state.place, key)
-            for key, state in self._memory.committed(self).items()
-            if state.line == line and state.place <= until
-        ]
-        return [(key, self._memory.committed(self)[key]) for _, key in sorted(standing)[:limit]]
+        standing = self._memory.standing(self)
+        found = [(state.place, key) for key, state in standing.items() if state.line == line and state.place <= until]
+        return [(key, standing[key]) for _, key in sorted(found)[:limit]]
 
 
 class Memory:
@@ -50,17 +50,20 @@ class Memory:
         self.asked = []
         self.states = {p.name: {} for p in self.processors}
         self.wakes = {p.name: {} for p in self.processors}
+        self.heaps = {p.name: [] for p in self.processors}
+        self.lines = {p.name: {} for p in self.processors}
         self.log = {topic: [] for topic in TOPICS}
         self.positions = {(p.name, topic): 0 for p in self.processors for topic in p.inputs}
         self.seq = {}
         self.notes = []
         self.decided = 0
+        self.hearing = True
         self._views = {p.name: View(self, p.name) for p in self.processors}
         self._before = None
 
-    def committed(self, view):
-        """The states as they were before the batch that is being decided."""
-        return view.own if self._before is None else self._before
+    def standing(self, view):
+        """The states that stand in a line, as they were before the batch that is being decided."""
+        return self.lines[view.name] if self._before is None else self._before
 
     # --- records
 
@@ -75,7 +78,7 @@ class Memory:
         done = 0
         for topic in processor.inputs:
             while done < limit and (event := self._next(processor, topic)) is not None:
-                item = processor.parse(event)
+                item = processor.parse(event, topic)
                 if item is not None:
                     list(processor.keys(event, item))
                     self.decide(processor, event, item)
@@ -99,11 +102,18 @@ class Memory:
             if state is None:
                 states.pop(key, None)
                 wakes.pop(key, None)
+                self.lines[processor.name].pop(key, None)
                 continue
             states[key] = state
+            if state.line is None:
+                self.lines[processor.name].pop(key, None)
+            else:
+                self.lines[processor.name][key] = state
             if state.wake_at is None:
                 wakes.pop(key, None)
             else:
+                if wakes.get(key) != state.wake_at:
+                    heapq.heappush(self.heaps[processor.name], (state.wake_at, key))
                 wakes[key] = state.wake_at
         for topic, event in decision.emit:
             self._publish(topic, event)
@@ -136,13 +146,21 @@ class Memory:
 
     def fire(self, processor):
         """Fire what is due, as one batch: `heads` shows the states as they were before it."""
-        wakes = self.wakes[processor.name]
-        due = sorted((at, key) for key, at in wakes.items() if at <= self.now)
-        self._before = dict(self.states[processor.name])
+        wakes, heap, due = self.wakes[processor.name], self.heaps[processor.name], []
+        while heap and heap[0][0] <= self.now:
+            at, key = heapq.heappop(heap)
+            if wakes.get(key) == at and (at, key) not in due[-1:]:
+                due.append((at, key))
+        if not due:
+            return False
+        self._before = dict(self.lines[processor.name])
         for _, key in due:
-            self.decide(processor, Timer(key), None)
+            self.decide(processor, Timer(key, self.hearing), None)
         self._before = None
-        return bool(due)
+        for _, key in due:
+            if wakes.get(key, self.now + 1) <= self.now:
+                heapq.heappush(heap, (wakes[key], key))
+        return True
 
     def fire_all(self):
         """Fire everything due now; what was appended before has been read by then."""
@@ -151,7 +169,12 @@ class Memory:
             self.settle()
 
     def next_wake(self):
-        return min((at for wakes in self.wakes.values() for at in wakes.values()), default=None)
+        found = []
+        for name, heap in self.heaps.items():
+            while heap and self.wakes[name].get(heap[0][1]) != heap[0][0]:
+                heapq.heappop(heap)
+            found += heap[:1]
+        return min(found)[0] if found else None
 
     def run_until(self, end):
         """Let time pass, from one timer to the next."""

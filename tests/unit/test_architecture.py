@@ -20,7 +20,8 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 PURE = sorted(
     [*(ROOT / "echo_sync").glob("*.py")]
     + [ROOT / "sender" / name for name in ("command.py", "conditions.py", "delivery.py", "errors.py", "lanes.py")]
-    + [ROOT / "sender" / name for name in ("pacing.py", "pauses.py", "permission.py", "turn.py")]
+    + [ROOT / "sender" / name for name in ("looks.py", "pace.py", "pacing.py", "pauses.py", "permission.py")]
+    + [ROOT / "sender" / name for name in ("reading.py", "refusals.py", "turn.py")]
     + [ROOT / "ingest" / name for name in ("signature.py", "normalize.py")]
 )
 FILE_LINES_MAX = 400

@@ -5,8 +5,10 @@ import itertools
 import pytest
 
 from schemas.topics import OUTBOUND, SENDS
-from sender.delivery import DOUBTS_MAX, EVIDENCE_WAIT_S, REFUSALS_MAX, RETRY_S_MAX
-from sender.lanes import ANSWER_WAIT_S, HOLD_S
+from sender.delivery import DOUBTS_MAX, EVIDENCE_WAIT_S
+from sender.pace import ANSWER_WAIT_S, HOLD_S
+from sender.pacing import RECOVER_S
+from sender.refusals import REFUSALS_MAX, RETRY_S_MAX
 from tests import harness as h
 from tests.harness import T0
 from tests.simulation.line import LAIA, Line
@@ -83,7 +85,11 @@ def test_a_limited_number_slows_down():
     line.ask("c1")
     line.answer("rejected", code=130429, reason="slow")
     assert line.reasons("c1") == ["rate_limited"]
-    assert line.queue().slowed_until == line.now + HOLD_S
+    assert line.queue().slowed_until == line.now + RECOVER_S
+    line.later(0.9)
+    assert attempts(line) == [1]
+    line.later(0.2)
+    assert attempts(line) == [1, 2]
 
 
 def test_a_refused_token_holds_the_number_and_tries_one_request_a_minute():
@@ -266,6 +272,7 @@ def test_the_answer_is_read_once():
     line.answer()
     first = next(event for event in line.log["inbound"] if event.type == "send.answered")
     line.hear(first, first)
+    line.later(0.1)
     assert line.queue().open == 1
     assert line.outcomes("c1") == ["send.accepted"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sender.delivery import EVIDENCE_WAIT_S
+from sender.delivery import EVIDENCE_WAIT_S, LISTEN_S
 from sender.graph import classify
 from tests.simulation.line import Line
 
@@ -44,3 +44,28 @@ def test_a_number_that_was_held_for_long_leaves_a_command_its_own_tries():
 @pytest.mark.parametrize("body", [b'{"error":{"message":"Bad gateway"}}', b'{"error":{}}'])
 def test_an_error_without_a_code_says_nothing_about_a_message(body):
     assert classify(502, body).outcome == "ambiguous"
+
+
+def test_doubt_is_decided_only_after_a_time_in_which_our_own_ingest_heard():
+    line = Line()
+    line.ask("c1", policy="at_most_once")
+    line.answer("ambiguous")
+    line.later(EVIDENCE_WAIT_S / 2)
+    line.hearing = False
+    line.later(3_600)
+    assert line.outcomes("c1") == []
+    line.hearing = True
+    line.later(EVIDENCE_WAIT_S / 2 - LISTEN_S)
+    assert line.outcomes("c1") == []
+    line.later(3 * LISTEN_S)
+    assert line.outcomes("c1") == ["send.unresolved"]
+
+
+def test_a_stop_in_the_middle_of_the_doubt_is_no_time_of_listening():
+    line = Line()
+    line.ask("c1", policy="at_least_once")
+    line.answer("ambiguous")
+    line.later(30)
+    line.now += SECONDS_DOWN
+    line.later(EVIDENCE_WAIT_S - 30 - 2 * LISTEN_S)
+    assert len(line.sent) == 1

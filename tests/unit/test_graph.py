@@ -1,12 +1,14 @@
 """Requests to Graph and what its answers mean: only a wamid is an acceptance, only an error object a refusal."""
 
+import asyncio
+
 import httpx
 import orjson
 import pytest
 
 from schemas.items import Contact
 from sender.errors import Action
-from sender.graph import Graph, body, classify, client
+from sender.graph import PER_CLIENT, Graph, body, classify, client, quota
 
 ACCEPTED = {
     "messaging_product": "whatsapp",
@@ -20,8 +22,11 @@ def refusal(code, subcode=0):
 
 
 async def answer_to(handler):
-    async with client(httpx.MockTransport(handler)) as http:
-        return await Graph(http, "https://graph.test", "v26.0").send("8", "secret", b"{}")
+    graph = Graph(lambda: client(httpx.MockTransport(handler)), "https://graph.test", "v26.0")
+    try:
+        return await graph.send("8", "secret", b"{}")
+    finally:
+        await graph.aclose()
 
 
 # --- requests
@@ -147,3 +152,62 @@ def test_429_without_a_graph_error_is_a_limit():
 def test_an_acceptance_without_a_contact_is_one_all_the_same(contacts):
     answer = classify(200, orjson.dumps(ACCEPTED | {"contacts": contacts}))
     assert (answer.outcome, answer.message_id) == ("accepted", "wamid.1")
+
+
+# --- quotas
+
+
+ACCOUNT_USAGE = (
+    '{"7":[{"type":"whatsapp_business_management","call_count":12,"total_cputime":3,"total_time":91,'
+    '"estimated_time_to_regain_access":0}]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({}, (0, 0)),
+        ({"x-app-usage": '{"call_count":37,"total_cputime":11,"total_time":19}'}, (37, 0)),
+        ({"x-app-usage": '{"call_count":37}', "x-business-use-case-usage": ACCOUNT_USAGE}, (91, 0)),
+        ({"x-business-use-case-usage": ACCOUNT_USAGE.replace('access":0', 'access":15')}, (91, 900)),
+        ({"retry-after": "30"}, (0, 30)),
+        ({"x-app-usage": "{", "x-business-use-case-usage": "[1]", "retry-after": "Mon, 1 Jan"}, (0, 0)),
+        ({"x-app-usage": '{"call_count":"37","total_time":true}', "retry-after": "-1"}, (0, 0)),
+        ({"x-business-use-case-usage": '{"7":{"call_count":1},"8":[3]}'}, (0, 0)),
+    ],
+)
+def test_the_headers_tell_of_the_fullest_quota_and_when_it_is_given_back(headers, told):
+    assert quota(headers) == told
+
+
+async def test_an_answer_carries_what_its_headers_tell():
+    def handler(_):
+        return httpx.Response(200, json=ACCEPTED, headers={"X-App-Usage": '{"call_count":80}'})
+
+    answer = await answer_to(handler)
+    assert (answer.outcome, answer.usage, answer.regain_s) == ("accepted", 80, 0)
+
+
+async def test_many_requests_at_once_are_spread_over_small_pools_and_few_over_few():
+    made, under_way, most = [], 0, 0
+
+    async def handler(_):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        return httpx.Response(200, json=ACCEPTED)
+
+    def make():
+        made.append(client(httpx.MockTransport(handler)))
+        return made[-1]
+
+    graph = Graph(make, "https://graph.test", "v26.0")
+    await graph.send("8", "secret", b"{}")
+    await graph.send("8", "secret", b"{}")
+    assert len(made) == 1
+    await asyncio.gather(*(graph.send("8", "secret", b"{}") for _ in range(30)))
+    assert (most, len(made)) == (30, -(-30 // PER_CLIENT))
+    await graph.aclose()
+    assert all(one.is_closed for one in made)

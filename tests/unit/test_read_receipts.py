@@ -4,8 +4,8 @@ import orjson
 import pytest
 
 from schemas.items import Contact
-from sender.delivery import REFUSALS_MAX
 from sender.graph import body, classify
+from sender.refusals import REFUSALS_MAX
 from tests import harness as h
 from tests.simulation.line import LAIA, Line
 

@@ -29,7 +29,7 @@ class Counting:
     def __init__(self):
         self.fired = []
 
-    def parse(self, event):
+    def parse(self, event, topic=""):
         data = orjson.loads(event.data)
         if data.get("bad"):
             raise ValueError("not what it should be")

@@ -8,7 +8,7 @@ from msgspec import UNSET
 from schemas.items import Contact, decode
 from schemas.ports import Lease
 from sender.graph import ANSWER_S, CONNECT_S, Graph, client
-from sender.lanes import ANSWER_WAIT_S
+from sender.pace import ANSWER_WAIT_S
 from sender.turn import Send
 from services.sending import STALE_S, Sending
 
@@ -114,7 +114,7 @@ class Passing:
 async def test_a_process_frozen_while_it_connects_sends_not_one_byte(passing, reason):
     log = Log()
     async with Meta() as meta, client() as http:
-        graph = Graph(http, meta.url, "v26.0")
+        graph = Graph(lambda: http, meta.url, "v26.0")
         sending = Sending(log, Nobody(), graph, Tokens(), passing.holds, passing.clock, lambda *_: None)
         await sending(call(), LEASE)
         assert (log.items[-1].outcome, log.items[-1].reason) == ("not_sent", reason)
