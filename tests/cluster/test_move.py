@@ -109,6 +109,9 @@ async def test_open_work_moves_and_goes_on_where_it_was(tmp_path, tell):
                 await until(settled, SETTLE_S)
                 await asyncio.to_thread(customers_write, meta, range(40, 45))
                 await until(all_heard(meta, log), SETTLE_S)
+                await asyncio.to_thread(service.stop)
+            looked = await asyncio.to_thread(coexist, "verify", timeout_s=MOVE_S, data_dir=folder, **cluster.settings)
+            assert looked.returncode == 0, looked.stdout + looked.stderr
             facts, outcomes = await told(log, TIMELINE), await told(log, SENDS)
             sends = meta.call("GET", "/ledger/sends")
     ends = Counter(event.subject for event in outcomes if event.type in OUTCOMES)

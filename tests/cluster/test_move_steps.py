@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import shutil
+from asyncio.subprocess import PIPE
 from collections import Counter
 
 import asyncpg
@@ -28,11 +29,13 @@ from tests.cluster.folder import change, fill, of_cluster
 from tests.cluster.rig import Cluster, everything
 from tests.cluster.test_move import seen
 from tests.crash.books import Books
+from tests.processes import COEXIST, environment
 
 pytestmark = pytest.mark.kafka
 
 PARTITIONS = 3
 WEBHOOKS = 40
+KILLS = 40 if os.environ.get("COEXIST_TEST_LONG") else 6
 CUTS = 30 if os.environ.get("COEXIST_TEST_LONG") else 3
 HEARD_S = 40.0
 SMALL_BYTES = 8_192
@@ -161,6 +164,24 @@ async def test_a_move_is_cut_off_anywhere_and_goes_on_where_it_was(folder, clust
     assert moved.found == found[-1]
     assert await came(cluster) == wanted
     tell(f"move cut off {CUTS} times, with {found} of {moved.records} records copied: all there, once, in order")
+
+
+@pytest.mark.faults
+async def test_a_move_that_is_killed_again_and_again_ends_like_one_that_was_not(folder, cluster, tell):
+    dice, wanted, ended = random.Random(20_26), stands(folder), 0
+    given = environment(data_dir=folder, **cluster.settings)
+    for _ in range(KILLS):
+        moving = await asyncio.create_subprocess_exec(
+            *COEXIST, "migrate-to-cluster", env=given, stderr=PIPE, stdout=PIPE
+        )
+        _, pending = await asyncio.wait([asyncio.ensure_future(moving.wait())], timeout=dice.uniform(0.5, 5.0))
+        if pending:
+            moving.kill()
+        ended += not pending
+        await moving.communicate()
+    await move(of_cluster(folder, cluster), silent)
+    assert await came(cluster) == wanted
+    tell(f"move killed {KILLS - ended} times: all there, once, in order")
 
 
 async def test_once_moved_the_cluster_runs_and_the_folder_does_not(folder, cluster):
