@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults test-long check format schemas deploy-files bench lock clean
+.PHONY: help run test test-faults test-long check format schemas deploy-files bench bench-cluster lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -55,6 +55,9 @@ deploy-files: $(VENV)/dev.stamp ## write the dashboards, the metrics' page and t
 
 bench: $(VENV)/run.stamp ## the figures of performance, as ratios in one run
 	@$(BIN)/coexist bench
+
+bench-cluster: $(VENV)/dev.stamp ## the cluster's figures (P6, P7), on a broker and a database that it starts
+	@$(BIN)/python -m tests.kafka.bench
 
 LOCK := $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-header --no-annotate \
         --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --allow-unsafe --upgrade

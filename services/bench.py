@@ -12,7 +12,7 @@ from functools import partial
 from rich.console import Console
 from rich.table import Table
 
-from services import bench_flow, bench_import, bench_ingest, bench_lasting, bench_send
+from services import bench_cluster, bench_flow, bench_import, bench_ingest, bench_lasting, bench_send
 from services.bench_line import Line, Say
 from services.bench_rig import BenchFailed, cores
 
@@ -32,13 +32,15 @@ class Goal:
 
 
 def goals(memory_events: int, imported: int) -> tuple[Goal, ...]:
-    """What is measured here; the cluster's goals need other machines' help."""
+    """What is measured here; the cluster's goals where there is a cluster."""
     return (
         Goal("P1", bench_ingest.one_message),
         Goal("P2", bench_ingest.many_messages),
         Goal("P3", bench_ingest.against_pywa),
         Goal("P4", bench_flow.catching_up),
         Goal("P5", bench_flow.echo_latency),
+        Goal("P6", bench_cluster.latency),
+        Goal("P7", bench_cluster.throughput),
         Goal("P8", bench_send.sending),
         Goal("P9", bench_flow.growth),
         Goal("P10", partial(bench_lasting.start_and_memory, events=memory_events)),

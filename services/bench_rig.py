@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,6 +105,12 @@ class Service:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return float(status.partition("VmRSS:")[2].split()[0]) / 1024
 
+    @property
+    def cpu_s(self) -> float:
+        """What it has worked so far, in seconds of a core."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def metric(self, name: str) -> float:
         """The sum of a metric's samples over its labels."""
         text = fetch(f"http://127.0.0.1:{self.admin_port}/metrics")
@@ -118,16 +124,20 @@ class Service:
 
 
 @contextmanager
-def service(folder: Path, roles: str, *, watch: bool = False, core: int | None = None) -> Iterator[Service]:
-    """`coexist run`, or the same with a subscriber inside (`watch`), ready, on one core."""
-    found = start(folder, roles, watch=watch, core=core)
+def service(
+    folder: Path, roles: str, *, watch: bool = False, core: int | None = None, more: Mapping[str, str] | None = None
+) -> Iterator[Service]:
+    """`coexist run`, or the same with a subscriber inside (`watch`), ready, on one core. `more`: further settings."""
+    found = start(folder, roles, watch=watch, core=core, more=more)
     try:
         yield found
     finally:
         stop(found.process)
 
 
-def start(folder: Path, roles: str, *, watch: bool = False, core: int | None = None) -> Service:
+def start(
+    folder: Path, roles: str, *, watch: bool = False, core: int | None = None, more: Mapping[str, str] | None = None
+) -> Service:
     """Start a service and return once it is ready."""
     ports = free_port(), free_port()
     given = {
@@ -139,6 +149,7 @@ def start(folder: Path, roles: str, *, watch: bool = False, core: int | None = N
         "COEXIST_META_VERIFY_TOKEN": VERIFY_TOKEN,
         "COEXIST_META_GRAPH_URL": "http://127.0.0.1:9",
         "COEXIST_LOG_LEVEL": "error",
+        **(more or {}),
     }
     arguments = ["-m", "services.bench_service", "watch"] if watch else ["-c", RUN, "run"]
     process = spawn([*arguments, "--roles", roles], cores()[0] if core is None else core, given, folder)

@@ -37,6 +37,16 @@ def test_an_event_comes_back_from_its_headers(event):
 
 
 @given(any_event)
+def test_headers_carry_the_attributes_of_the_structured_form_and_no_other(event):
+    structured = cloudevent(Record("timeline", 0, 0, event, 0))
+    attributes = {
+        name: text for name, text in structured.items() if name not in ("topic", "partition", "offset", "data")
+    }
+    written = {name.removeprefix("ce_"): text.decode() for name, text in headers(event) if name.startswith("ce_")}
+    assert written == attributes
+
+
+@given(any_event)
 def test_an_event_comes_back_from_its_structured_form(event):
     value = msgspec.json.encode(cloudevent(Record("timeline", 0, 0, event, 0)))
     structured = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
