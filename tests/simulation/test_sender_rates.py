@@ -39,7 +39,7 @@ def write_evenly(road, until, per_s):
             road.at(road.now + 1 / per_s, write)
 
     if per_s:
-        road.at(road.now + 0.013, write)
+        road.at(road.now + 1 / per_s, write)
 
 
 def write_in_jumps(road, until, seed):
