@@ -186,9 +186,11 @@ class Writer:
         """Append lines as one record batch: all or none. Returns how many it took.
 
         It takes at least one and at most what fits into PRODUCE_BATCH_BYTES_MAX. Raises LogUnavailable; then the
-        producer is taken apart, so that what is unresolved cannot come later than what is already on its way.
+        producer is taken apart, so that what is unresolved cannot come later than what is already on its way. When it
+        is cancelled, it ends once that is so, too: whoever publishes next finds this batch in the log, or never.
         """
         producer: AIOKafkaProducer | None = None
+        future: asyncio.Future[Any] | None = None
         try:
             async with _deadline(CONFIRM_S):
                 producer = await self._ready()
@@ -206,6 +208,12 @@ class Writer:
             raise self._broken(producer, problem) from None
         except LogUnavailable as problem:
             raise self._broken(producer, problem) from None
+        except asyncio.CancelledError as problem:
+            if future is not None:
+                await asyncio.wait([future], timeout=CONFIRM_S)
+            if future is None or not future.done():
+                self._broken(producer, problem)
+            raise
         return count
 
     # --- the producer

@@ -26,6 +26,7 @@ async def audit(books, sandbox, writers, marks=()):
     assert acknowledged == len(ledger)
     assert unheard(books, marks) == []
     assert (told.repeated, books.gaps.total()) == (0, 0), report
+    assert strays.total() == 0, strays
     assert (twice, unflagged) == (set(), set())
     assert accepted <= set(told.added)
     assert {command: outcomes[command] for command in commands} == dict.fromkeys(commands, 1)

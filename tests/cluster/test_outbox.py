@@ -1,12 +1,15 @@
 """The outbox on a real Kafka and a real Postgres: in order, found again after a crash, and shut to a zombie."""
 
 import asyncio
+import random
+from collections import Counter
 
 import pytest
 
 from schemas.ports import Commit, Event, Fenced
 from schemas.reader import is_new
 from schemas.topics import CONVERSATIONS, TIMELINE, partition_of
+from services.kafka_client import Line, Writer
 from services.outbox import HEADER, Outbox
 from services.postgres import Postgres
 from services.store_postgres import PostgresStore
@@ -193,3 +196,21 @@ async def test_a_topic_with_keys_of_its_own_is_published_too(cluster, log):
         a.publish()
         await a.commit("v1", topic=CONVERSATIONS)
         assert await published(log, 1, CONVERSATIONS) == ["v1"]
+
+
+async def test_a_batch_whose_owner_is_stopped_in_the_middle_stands_in_the_log_by_then_or_never(cluster, log):
+    dice, writer = random.Random(1), Writer(cluster.kafka)
+    lines = [Line(b"k", b"{}" * 200, [])] * 50
+    topic, there = cluster.kafka.topic(TIMELINE), Counter()
+    await writer.start()
+    for _ in range(60):
+        publishing = asyncio.create_task(writer.append_batch(topic, SHARD, lines))
+        await asyncio.sleep(dice.uniform(0, 0.004))
+        there[publishing.done()] += 1
+        publishing.cancel()
+        await asyncio.wait([publishing])
+        stopped = await log.end(TIMELINE, SHARD)
+        await asyncio.sleep(0.02)
+        assert await log.end(TIMELINE, SHARD) == stopped
+    await writer.close()
+    assert there[False] > 5, "hardly any was stopped in the middle"
