@@ -22,7 +22,7 @@ from schemas.states import (
 )
 from schemas.topics import SENDS
 from sender import command as cmd
-from sender.command import Command, Lane, Queue, Request, lane_of
+from sender.command import Command, Lane, Queue, Request
 from sender.conditions import find_conversation
 from sender.pacing import NEW_S, NEW_SUDDEN, SUDDEN_KEEP_S
 
@@ -127,10 +127,7 @@ class Turn:
 
     def conversation(self, number: str, to: Contact) -> Conversation | None:
         """The conversation with a recipient, as its owner last committed it. Their reach is loaded with it."""
-        alias = self.get(foreign(MESSAGES, alias_key(number, lane_of(to))))
-        if alias is not None:
-            reach = foreign(MESSAGES, reach_key(alias.conversation))
-            self.need([reach, foreign(CONVERSATIONS, conversation_key(alias.conversation))])
+        self.need_conversations(number, [to])
         return find_conversation(self.get, number, to)
 
     def tell(self, command: Command, kind: str, reason: str = "", **more: Any) -> None:

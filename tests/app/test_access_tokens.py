@@ -51,6 +51,16 @@ async def test_a_number_s_own_token_goes_before_the_installation_s(tmp_path):
         assert data["reason"] == "token_refused"
 
 
+async def test_a_number_whose_token_is_refused_sends_at_once_when_it_gets_another(tmp_path):
+    async with together(tmp_path, about=keyed()) as rig:
+        await known(rig)
+        command_id = await rig.send()
+        assert (await rig.data("sends", "send.deferred", command_id))["reason"] == "token_refused"
+        await give(rig)
+        assert (await rig.outcome(command_id))["state"] == "accepted"  # within the rig's deadline; alone: a minute
+        assert (await rig.admin.get(f"/v1/numbers/{NUMBER}")).json()["sending"] == "on"
+
+
 async def test_without_any_token_a_command_is_rejected_and_nothing_is_announced(tmp_path):
     async with together(tmp_path, about=keyed(None)) as rig:
         await known(rig)
