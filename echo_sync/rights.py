@@ -18,12 +18,16 @@ ANSWER_WITHIN_S = 30 * 86_400.0
 KEPT_S = 3 * 365 * 86_400.0
 OPEN, CLOSED = "open", "closed"
 
-_HINT = re.compile(
-    rb"borr|elimin|supr|esborr|rgpd|gdpr|lopd|aepd|apdcat|delet|eras|forg|oblid|olvid|dades|datos|data|copia|"
-    rb"c[o\\u0-9f]*pia|copy|acce|oposic",
-    re.IGNORECASE,
+_HINTS = tuple(
+    hint.encode()
+    for hint in (
+        *("borr", "elimin", "supr", "esborr", "delet", "eras", "remov", "forg", "oblid", "olvid"),
+        *("rgpd", "gdpr", "lopd", "aepd", "apdcat"),
+        *("datos", "dades", "data", "informaci", "derecho", "dret d", "right "),
+    )
 )
-"""A cheap look at the bytes before a message is decoded; escapes hide accents, so it leaves them out."""
+"""A cheap look at the bytes before a message is decoded, at what escapes of accents leave whole. Each right's words
+hold at least one of them, and a pattern over the bytes would take ten times as long."""
 _MINE = r"(mis|mi|meus|meves|les meves|els meus|my|all my)"
 _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
@@ -76,9 +80,11 @@ def request_key(request: Request) -> str:
 
 def asked(event: Event) -> Request | None:
     """The rights request that a customer's message may be, or None. Raises msgspec.DecodeError on what is no item."""
-    if not _HINT.search(event.data or b""):
+    data = event.data or b"{}"
+    plain = data.lower()
+    if not any(hint in plain for hint in _HINTS):
         return None
-    item = read(event.data or b"{}")
+    item = read(data)
     right = right_in(_text(bytes(item.content) if isinstance(item.content, msgspec.Raw) else b"{}"))
     if not right or not item.message_id:
         return None

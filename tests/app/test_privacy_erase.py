@@ -1,12 +1,16 @@
 """Erasing a person from a running service: nothing of them is left, nothing comes back, nobody else is hurt."""
 
 import asyncio
+import json
+import time
 from pathlib import Path
 
 import orjson
 
+from services.sweep import AGE_FIRST_S
 from tests.app.rig import NUMBER, service, together, until
 from tests.harness import read_all
+from tests.processes import probe
 
 PEOPLE, ERASED = 12, 4
 SLOW_S = 30
@@ -154,3 +158,71 @@ def _of(phone, text):
     person = Person(0)
     person.phone, person.text, person.name = phone, text, "no name at all"
     return person
+
+
+async def test_an_erasure_that_a_stop_broke_off_goes_on_at_the_next_start(tmp_path):
+    person = _of("34600555666", "a-mitges")
+    async with service(tmp_path) as rig:
+        await rig.trigger("message", contact=person.phone, text=person.text)
+        await until(lambda: rig.events("timeline", "message.added"))
+        body = {"number": NUMBER, "contact": person.phone}
+        begun = (await rig.admin.post("/v1/privacy/erase", json=body)).json()
+    async with service(tmp_path) as rig:
+        await until(lambda: done(rig, begun), SLOW_S)
+        assert found_in(tmp_path, [person]) == []
+
+
+async def test_a_file_that_somebody_else_has_too_outlives_the_first_of_them(tmp_path):
+    upload = {"content": b"\xff\xd8\xff\xe0 one and the same", "headers": {"Content-Type": "image/jpeg"}}
+    phones = "34600555881", "34600555882"
+    async with together(tmp_path) as rig:
+        for phone in phones:
+            media_id = (await rig.admin.post(f"/v1/media?number={NUMBER}", **upload)).json()["id"]
+            wamid = await written(rig, phone, "image", {"id": media_id, "mime_type": "image/jpeg"})
+            await until(lambda wamid=wamid: rig.events("inbound", "media.stored", wamid), SLOW_S)
+            await until(lambda wamid=wamid: rig.events("timeline", "message.completed", wamid), SLOW_S)
+        assert files(tmp_path) == 1
+        await erase(rig, phones[0])
+        assert files(tmp_path) == 1
+        _, report = await erase(rig, phones[1])
+        assert report["removed"]["media"] == 1
+        assert files(tmp_path) == 0
+
+
+async def written(rig, phone, kind, content, at=None):
+    """A signed message of somebody, with exactly this content; its id."""
+    body = json.loads(probe("message", number=NUMBER, contact=phone))
+    (message,) = body["entry"][0]["changes"][0]["value"]["messages"]
+    message |= {"type": kind, kind: content, "timestamp": str(int(at or time.time()))}
+    assert (await rig.post(json.dumps(body).encode())).status_code == 200
+    return message["id"]
+
+
+def files(folder):
+    """How many files the media store keeps."""
+    return sum(path.is_file() for path in (folder / "media").rglob("*"))
+
+
+async def test_messages_that_are_too_old_are_let_go_and_the_rest_stays(tmp_path):
+    clock = Shifted()
+    async with service(tmp_path, clock=clock) as rig:
+        await written(rig, "34600555991", "text", {"body": "vell i prou"}, time.time() - 366 * 86_400)
+        wamid = await written(rig, "34600555992", "text", {"body": "nou i bo"})
+        await until(lambda: rig.events("timeline", "message.added", wamid))
+        clock.ahead_s = AGE_FIRST_S + 1
+        assert await until(lambda: only(rig, b"nou i bo"), SLOW_S)
+
+
+class Shifted:
+    """The real time, somewhat ahead."""
+
+    ahead_s = 0
+
+    def __call__(self):
+        return time.time() + self.ahead_s
+
+
+async def only(rig, text):
+    """The messages that are kept are those with this text."""
+    rows = rig.app.file.reading.execute("SELECT value FROM states WHERE key GLOB 'm/*'").fetchall()
+    return len(rows) == 1 and text in rows[0][0]

@@ -1,0 +1,118 @@
+"""200 of 1,000 people are erased while the rest go on writing: no byte of them is left, and none comes back."""
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from tests.app.rig import NUMBER, service, until
+from tests.app.test_privacy_erase import Person, done, found_in
+from tests.harness import read_all
+from tests.processes import probe
+
+PEOPLE, ERASED = 1_000, 200
+AT_ONCE = 16
+EACH_S_MAX = 60.0
+LOOK_S = 1.0
+"""Two hundred who look a hundred times a second would be a load of their own."""
+KINDS = ("message", "echo", "history", "contact", "status")
+
+
+def bodies(person):
+    """What Meta says of a person, of every kind, each as one webhook."""
+    told = [probe(kind, number=NUMBER, contact=person.phone, text=person.text) for kind in KINDS]
+    return [body.replace(b"Laia", person.name.encode()) for body in told]
+
+
+async def post_all(rig, sent):
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(body):
+        async with gate:
+            assert (await rig.post(body)).status_code == 200
+
+    await asyncio.gather(*(one(body) for body in sent))
+
+
+async def caught_up(rig):
+    """Every processor has read everything."""
+    for name, runner in rig.app.runners.items():
+        for shard in range(rig.app.log.partitions):
+            positions = await rig.app.store.positions(name, shard)
+            for topic in runner.processor.inputs:
+                if positions.get(topic, 0) < await rig.app.log.end(topic, shard):
+                    return False
+    return True
+
+
+async def chatter(rig, people, stop):
+    """The others go on writing."""
+    count = 0
+    while not stop.is_set():
+        person = people[count % len(people)]
+        assert (
+            await rig.post(probe("message", number=NUMBER, contact=person.phone, text=person.text))
+        ).status_code == 200
+        count += 1
+        await asyncio.sleep(0.005)
+    return count
+
+
+async def erase(rig, person, gate):
+    """Erase somebody; the seconds it took."""
+    async with gate:
+        started = time.monotonic()
+        body = {"number": NUMBER, "contact": person.phone}
+        answer = await rig.admin.post("/v1/privacy/erase", json=body, timeout=60)
+        assert answer.status_code == 202, answer.text
+    begun = answer.json()
+    async with asyncio.timeout(2 * EACH_S_MAX):
+        while True:
+            if await done(rig, begun):
+                break
+            await asyncio.sleep(LOOK_S)
+    return time.monotonic() - started
+
+
+async def conversations(rig):
+    """The keys of all conversations."""
+    rows = rig.app.file.reading.execute("SELECT key FROM states WHERE key GLOB 'v/*'").fetchall()
+    return {key for (key,) in rows}
+
+
+@pytest.mark.faults
+async def test_two_hundred_of_a_thousand_people_are_erased_under_load(tmp_path, tell):
+    people = [Person(n) for n in range(PEOPLE)]
+    gone, kept = people[:ERASED], people[ERASED:]
+    sent = {person.phone: bodies(person) for person in people}
+    async with service(tmp_path) as rig:
+        await post_all(rig, [body for person in people for body in sent[person.phone]])
+        await until(lambda: caught_up(rig), EACH_S_MAX)
+        records = await read_all(rig.app.log, "inbound") + await read_all(rig.app.log, "history")
+        assert len(found_in(tmp_path, gone)) >= 2 * ERASED
+        before = await conversations(rig)
+        stop, gate = asyncio.Event(), asyncio.Semaphore(AT_ONCE)
+        talking = asyncio.create_task(chatter(rig, kept, stop))
+        took = await asyncio.gather(*(erase(rig, person, gate) for person in gone))
+        left = found_in(tmp_path, gone)
+        stop.set()
+        written = await talking
+        assert left == []
+        assert len(before - await conversations(rig)) == ERASED
+
+        await post_all(rig, [body for person in people for body in sent[person.phone]])
+        for record in records:
+            await rig.app.log.append([(record.topic, record.event)])
+        await until(lambda: caught_up(rig), EACH_S_MAX)
+        assert found_in(tmp_path, gone) == []
+        assert all(found_in(tmp_path, [person]) for person in kept)
+        told = [record.event for record in await read_all(rig.app.log, "timeline")]
+        added = [json.loads(event.data)["message_id"] for event in told if event.type == "message.added"]
+        assert len(added) == len(set(added))
+    mib = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) >> 20
+    tell(
+        f"{ERASED} of {PEOPLE} people erased under {written} messages of the others: each in {max(took):.1f} s at most; "
+        f"0 traces in {mib} MiB, 0 came back"
+    )
+    assert max(took) <= EACH_S_MAX
