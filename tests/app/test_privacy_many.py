@@ -110,8 +110,9 @@ async def test_two_hundred_of_a_thousand_people_are_erased_under_load(tmp_path, 
         told = [record.event for record in await read_all(rig.app.log, "timeline")]
         added = [json.loads(event.data)["message_id"] for event in told if event.type == "message.added"]
         assert len(added) == len(set(added))
+    mib = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) >> 20
     tell(
-        f"{ERASED} of {PEOPLE} people erased under {written} messages of the others: each in {max(took):.1f} s at most; "
-        f"0 traces in {sum(p.stat().st_size for p in tmp_path.rglob('*') if p.is_file()) >> 20} MiB, 0 came back"
+        f"{ERASED} of {PEOPLE} people erased under {written} messages of others: each in {max(took):.1f} s at most; "
+        f"0 traces in {mib} MiB, 0 came back"
     )
     assert max(took) <= EACH_S_MAX
