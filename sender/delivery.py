@@ -188,6 +188,9 @@ def _on_answered(turn: Turn, item: Item) -> None:
         return
     if item.outcome == "accepted":
         _accept(turn, command, item.message_id)
+    elif item.outcome == "withdrawn" and item.reason == "taken_over" and command.defer:
+        command.deferred = True  # somebody took the conversation over between the decision and the socket
+        again(turn, command, item.reason, 0)
     elif item.outcome == "withdrawn":
         finish(turn, command, cmd.WITHDRAWN, "send.withdrawn", item.reason)
     elif item.outcome == "ambiguous":

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from echo_sync.costs import CATEGORIES, TYPES
 from schemas.countries import UNKNOWN
+from schemas.marks import PRIVACY
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES
 from schemas.topics import TOPICS
 from services.metric import ENDINGS, Label, Metric
@@ -67,7 +68,7 @@ def _histogram(name: str, buckets: tuple[float, ...], meaning: str, **labels: La
 
 
 _PROCESSOR = Label(
-    (MESSAGES, CONVERSATIONS, DELIVERY, "media.fetching"), r"[a-z_]+\.[a-z_]+", 4, "the processors of ARCHITECTURE.md"
+    (MESSAGES, CONVERSATIONS, DELIVERY, "media.fetching", PRIVACY), "", 0, "the processors of ARCHITECTURE.md"
 )
 _TOPIC = _of(*TOPICS)
 _TYPE = Label((), r"[a-z]+\.[a-z_]+", 60, "the types of schemas/json")

@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of requests to Graph, again and again: each command has one end, and no message is a surprise."""
+"""SIGKILL in the middle of requests to Graph, again and again: one end per command, and no message is a surprise."""
 
 import asyncio
 import os

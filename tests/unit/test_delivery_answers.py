@@ -298,3 +298,12 @@ def test_a_command_is_not_queued_twice_by_its_cancellation_and_its_timer():
     line.hear(h.outbound("send.cancel", line.now, command_id="c1"), topic=OUTBOUND)
     line.later(4000)
     assert line.sent == []
+
+
+def test_a_deferred_send_whose_conversation_was_taken_over_before_the_socket_waits_like_another():
+    line = Line()
+    line.ask("c1", defer_until_released=True)
+    line.hear(h.echo("wamid.human", LAIA, line.now))
+    line.answer("withdrawn", reason="taken_over")
+    assert (line.outcomes("c1"), line.reasons("c1")) == (["send.deferred"], ["taken_over"])
+    assert line.command("c1").state == "queued"
