@@ -112,11 +112,7 @@ async def test_two_hundred_of_a_thousand_people_are_erased_under_load(tmp_path, 
         assert len(added) == len(set(added))
     mib = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) >> 20
     tell(
-<<<<<<< HEAD
-        f"{ERASED} of {PEOPLE} people erased under {written} messages of the others: each in {max(took):.1f} s at most; "
-=======
         f"{ERASED} of {PEOPLE} people erased under {written} messages of others: each in {max(took):.1f} s at most; "
->>>>>>> h/privacy
         f"0 traces in {mib} MiB, 0 came back"
     )
     assert max(took) <= EACH_S_MAX
