@@ -40,6 +40,7 @@ def busy(world):
 async def _make_busy(rig):
     await rig.customer("Teniu la jaqueta en vermell?")
     conversation = (await until(rig.conversation))["conversation_id"]
+    await rig.customer("Esborreu totes les meves dades, si us plau", contact="34600111333")
     await rig.send("ignored", to="34600000009", number="999")
     first = await rig.send("Sí!", origin="agent")
     await rig.outcome(first)
