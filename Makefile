@@ -28,7 +28,7 @@ run: $(VENV)/run.stamp ## install, then run the demo: everything in one process,
 test: $(VENV)/dev.stamp ## every test, in under ten minutes
 	@$(BIN)/python -m pytest
 
-test-faults: $(VENV)/dev.stamp ## what takes minutes: kills, freezes and outages on the cluster edition; CI runs it too
+test-faults: $(VENV)/dev.stamp ## what takes minutes: kills, freezes and outages on the cluster edition
 	@$(BIN)/python -m pytest -m faults
 
 test-long: $(VENV)/dev.stamp ## everything, in its long variants: more cases, more kills

@@ -209,6 +209,7 @@ async def back(log):
                 return
 
 
+@pytest.mark.faults
 async def test_a_broker_that_was_killed_and_came_back_is_used_again_and_readers_go_on(broker):
     async with Cluster(PARTITIONS, broker.bootstrap) as cluster, cluster.log() as log:
         await log.append([(INBOUND, made("a"))])
@@ -225,6 +226,7 @@ async def test_a_broker_that_was_killed_and_came_back_is_used_again_and_readers_
                 found += [record.event.id for record in await reader.poll(10, 1.0)]
 
 
+@pytest.mark.faults
 async def test_a_log_closes_in_time_when_the_broker_is_dead(broker):
     async with Cluster(PARTITIONS, broker.bootstrap) as cluster:
         async with cluster.log() as log:

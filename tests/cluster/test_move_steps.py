@@ -148,6 +148,7 @@ async def test_everything_stands_on_the_cluster_as_it_stood_in_the_folder(folder
     assert await came(cluster) == (records, tables)
 
 
+@pytest.mark.faults
 async def test_a_move_is_cut_off_anywhere_and_goes_on_where_it_was(folder, cluster, tell):
     dice, wanted = random.Random(20_26), stands(folder)
     total = sum(map(len, wanted[0].values())) + len(wanted[1]["states"])
@@ -236,6 +237,7 @@ async def refused(settings, folder, cluster, sentence, kind=Refused):
     assert set((await KafkaTarget(cluster.kafka, PARTITIONS).ends()).values()) == {0}
 
 
+@pytest.mark.faults
 async def test_what_cannot_be_moved_is_refused_before_anything_is_written(folder, cluster):
     settings = of_cluster(folder, cluster)
     two = settings.model_copy(update={"partitions": 2})

@@ -15,7 +15,7 @@ from tests.cluster.folder import fill, of_cluster
 from tests.cluster.rig import Cluster
 from tests.kafka.broker import execute
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.faults]
 
 PARTITIONS = 3
 WEBHOOKS = 30
