@@ -31,7 +31,7 @@ from tests.cluster.test_move import seen
 from tests.crash.books import Books
 from tests.processes import COEXIST, environment
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.faults]
 
 PARTITIONS = 3
 WEBHOOKS = 40

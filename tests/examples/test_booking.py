@@ -25,7 +25,7 @@ async def test_a_booking_is_confirmed_once_and_a_change_by_hand_stands(tmp_path)
             confirmed = await until(lambda: _said(rig, "Your table at 20:30 is booked. See you soon!"))
             await rig.owner("Sorry, we must change 21:00 :)")
             await until(lambda: _booked(file, ("21:00", "owner")))
-            before = await _delivered(rig, 3)
+            before = await until(lambda: _delivered(rig, 3))
             await rig.admin.post(
                 f"/v1/relays/{made['relay_id']}/replay", json={"number": confirmed["number"], "from_seq": 1}
             )
