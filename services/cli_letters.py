@@ -1,21 +1,10 @@
 """`coexist dead-letters`: look at what could not be handled, let it be tried again, or be done with it."""
 
-from typing import TYPE_CHECKING
-
 import click
 import orjson
 
 from services.arguments import LETTER
-from services.failure import settings_or_exit
-
-if TYPE_CHECKING:
-    from services.admin_client import AdminClient
-
-
-def _client() -> "AdminClient":
-    from services.admin_client import AdminClient  # noqa: PLC0415
-
-    return AdminClient(settings_or_exit())
+from services.failure import admin_client
 
 
 @click.group("dead-letters")
@@ -28,7 +17,7 @@ def dead_letters() -> None:
 def list_letters(state: str) -> None:
     """The newest dead letters, one a line."""
     query = f"?state={state}" if state else ""
-    for letter in _client().call("GET", f"/v1/dead-letters{query}")["dead_letters"]:
+    for letter in admin_client().call("GET", f"/v1/dead-letters{query}")["dead_letters"]:
         click.echo("  ".join(str(letter.get(field) or "-") for field in ("id", "state", "at", "type", "reason")))
 
 
@@ -36,7 +25,7 @@ def list_letters(state: str) -> None:
 @click.argument("letter", type=LETTER)
 def show(letter: str) -> None:
     """One dead letter, whole, as JSON."""
-    found = _client().call("GET", f"/v1/dead-letters/{letter}")
+    found = admin_client().call("GET", f"/v1/dead-letters/{letter}")
     click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
 
 
@@ -44,11 +33,11 @@ def show(letter: str) -> None:
 @click.argument("letter", type=LETTER)
 def replay(letter: str) -> None:
     """Let it be tried again: its record is appended to its topic once more."""
-    click.echo(f"{letter}: {_client().call('POST', f'/v1/dead-letters/{letter}/replay')['state']}")
+    click.echo(f"{letter}: {admin_client().call('POST', f'/v1/dead-letters/{letter}/replay')['state']}")
 
 
 @dead_letters.command()
 @click.argument("letter", type=LETTER)
 def discard(letter: str) -> None:
     """Be done with it."""
-    click.echo(f"{letter}: {_client().call('POST', f'/v1/dead-letters/{letter}/discard')['state']}")
+    click.echo(f"{letter}: {admin_client().call('POST', f'/v1/dead-letters/{letter}/discard')['state']}")

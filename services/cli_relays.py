@@ -1,20 +1,11 @@
 """`coexist relay`: any topic to any HTTPS address, as signed webhooks."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from services.arguments import META_ID, URL
-from services.failure import Failure, settings_or_exit
-
-if TYPE_CHECKING:
-    from services.admin_client import AdminClient
-
-
-def _client() -> "AdminClient":
-    from services.admin_client import AdminClient  # noqa: PLC0415
-
-    return AdminClient(settings_or_exit())
+from services.failure import Failure, admin_client
 
 
 @click.group()
@@ -35,7 +26,7 @@ def relay() -> None:
 def add(url: str, topics: tuple[str, ...], types: tuple[str, ...], numbers: tuple[str, ...], from_start: bool) -> None:  # noqa: FBT001 - click's way
     """Send events to URL from now on. Prints the relay's id and its secret, which is shown only here."""
     body = {"url": url, "topics": topics, "types": types, "numbers": numbers, "from_start": from_start}
-    made = _client().call("POST", "/v1/relays", body)
+    made = admin_client().call("POST", "/v1/relays", body)
     click.echo(f"{made['relay_id']}  {made['secret']}")
     click.echo(
         "Keep the secret: the receiver checks signatures with it. Try it: coexist relay test " + made["relay_id"]
@@ -45,7 +36,7 @@ def add(url: str, topics: tuple[str, ...], types: tuple[str, ...], numbers: tupl
 @relay.command("list")
 def list_relays() -> None:
     """The relays, one a line; below each, what it does not get delivered."""
-    for found in _client().call("GET", "/v1/relays")["relays"]:
+    for found in admin_client().call("GET", "/v1/relays")["relays"]:
         click.echo(f"{found['relay_id']}  {found['state']:8}  {','.join(found['topics'])}  {found['url']}")
         for trouble in found["troubles"]:
             click.echo(f"  {_sentence(trouble)}")
@@ -55,7 +46,7 @@ def list_relays() -> None:
 @click.argument("relay_id")
 def test(relay_id: str) -> None:
     """Post one signed test event and print what the receiver answered."""
-    found = _client().call("POST", f"/v1/relays/{relay_id}/test")
+    found = admin_client().call("POST", f"/v1/relays/{relay_id}/test")
     if not found["taken"]:
         raise Failure(f"The receiver did not take it: {found['answer']}. It must answer 2xx within 15 s.")
     click.echo(f"taken: {found['answer']} after {found['seconds']} s")
@@ -65,7 +56,7 @@ def test(relay_id: str) -> None:
 @click.argument("relay_id")
 def remove(relay_id: str) -> None:
     """Forget a relay. What it has not delivered stays on its topics."""
-    click.echo(f"{relay_id}: {_client().call('DELETE', f'/v1/relays/{relay_id}')['state']}")
+    click.echo(f"{relay_id}: {admin_client().call('DELETE', f'/v1/relays/{relay_id}')['state']}")
 
 
 @relay.command()
@@ -86,7 +77,7 @@ def resume(relay_id: str) -> None:
 @click.argument("relay_id")
 def rotate(relay_id: str) -> None:
     """Print a new secret; events are signed with it and the one before until the next rotation."""
-    click.echo(_client().call("POST", f"/v1/relays/{relay_id}/rotate")["secret"])
+    click.echo(admin_client().call("POST", f"/v1/relays/{relay_id}/rotate")["secret"])
 
 
 @relay.command()
@@ -108,7 +99,7 @@ def skip(relay_id: str, event_id: str) -> None:
 
 
 def _act(relay_id: str, action: str, body: dict[str, Any] | None = None) -> None:
-    click.echo(f"{relay_id}: {_client().call('POST', f'/v1/relays/{relay_id}/{action}', body)['state']}")
+    click.echo(f"{relay_id}: {admin_client().call('POST', f'/v1/relays/{relay_id}/{action}', body)['state']}")
 
 
 def _sentence(trouble: dict[str, Any]) -> str:

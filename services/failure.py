@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from services.admin_client import AdminClient
     from services.settings import Settings
 
 FAILED, USAGE, UNREACHABLE = 1, 2, 3
@@ -44,3 +45,10 @@ def settings_or_exit() -> "Settings":
         return load()
     except SettingsError as problem:
         raise Failure(str(problem), USAGE) from None
+
+
+def admin_client() -> "AdminClient":
+    """The running service, as the settings name it; or one sentence and exit 2."""
+    from services.admin_client import AdminClient  # noqa: PLC0415 - httpx is slow to import
+
+    return AdminClient(settings_or_exit())
