@@ -44,6 +44,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 NOWHERE = float("-inf")
 """Before the first place of every line."""
+FAR = float("inf")
+"""Beyond the last place of every line."""
 
 
 class LogUnavailable(Exception):

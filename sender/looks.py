@@ -7,7 +7,7 @@ State: `y/` a look that is due.
 """
 
 from schemas.items import Contact, Item
-from schemas.ports import State, foreign
+from schemas.ports import FAR, State, foreign
 from schemas.states import CONVERSATIONS, Conversation, conversation_key
 from sender import command as cmd
 from sender.command import BULK, Command, Lane
@@ -20,7 +20,6 @@ LOOKS_MAX = 8
 """The last one is 6 s after the first: by then the lane's own turn will tell."""
 COMMANDS_MAX = 200
 """Commands that one look goes through; there is another one for those behind them."""
-FAR = float("inf")
 
 
 class Look(State):

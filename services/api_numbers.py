@@ -15,10 +15,10 @@ from echo_sync.limits import PER_S_MAX
 from schemas import items
 from schemas.instants import rfc3339
 from schemas.items import Item
-from schemas.ports import Event
+from schemas.ports import FAR, Event
 from schemas.states import MESSAGES, Number, number_key
 from schemas.topics import INBOUND, partition_of
-from services.api_sends import FAR, write
+from services.api_sends import write
 from services.door import refuse_strays
 from services.running import App
 from services.shard import decode_state

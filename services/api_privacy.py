@@ -13,13 +13,13 @@ from echo_sync.turn import message_key
 from schemas.instants import rfc3339
 from schemas.items import Contact
 from schemas.marks import PRIVACY
-from schemas.ports import LogUnavailable
+from schemas.ports import FAR, LogUnavailable
 from schemas.states import MESSAGES, number_key
 from schemas.topics import INBOUND, partition_of
 from sender.command import recipient
 from services.api_audit import WHO_CHARS_MAX, person, who
 from services.api_numbers import numbers
-from services.api_sends import FAR, write
+from services.api_sends import write
 from services.erasing import begin, erasure, report
 from services.export import archive, chunks, held
 from services.media_store import CHUNK_BYTES

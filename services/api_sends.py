@@ -23,7 +23,6 @@ ABOUT = frozenset(
         *("defer_until_released", "fallback", "trace"),
     }
 )
-FAR = float("inf")
 ADDED_SINCE = "What Meta has added since stands inside `message`, with all of Meta's message object."
 
 JsonObject = Annotated[dict[str, Any], Body()]

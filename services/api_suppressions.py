@@ -17,12 +17,11 @@ from echo_sync.identity import Person, person_key
 from echo_sync.reach import suppressed_line
 from schemas.instants import rfc3339
 from schemas.items import Contact, Item
-from schemas.ports import NOWHERE
+from schemas.ports import FAR, NOWHERE
 from schemas.states import MARKETING, MESSAGES, STOP, Reach
 from schemas.topics import partition_of
 from sender.command import recipient
 from services.api_numbers import known, say
-from services.api_sends import FAR
 from services.running import App
 from services.shard import decode_state
 

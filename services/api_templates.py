@@ -12,11 +12,10 @@ from fastapi.responses import JSONResponse
 from echo_sync.templates import TEMPLATES, TEXT_CHARS_MAX, pieces, templates_line
 from schemas.instants import rfc3339
 from schemas.items import Item
-from schemas.ports import NOWHERE
+from schemas.ports import FAR, NOWHERE
 from schemas.states import MESSAGES, Template
 from schemas.topics import partition_of
 from services.api_numbers import known, say
-from services.api_sends import FAR
 from services.running import App
 from services.shard import decode_state
 

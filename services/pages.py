@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from schemas.ports import NOWHERE, State, Store
+from schemas.ports import FAR, NOWHERE, State, Store
 from services.shard import decode_state
-
-FAR = float("inf")
 
 Kind = TypeVar("Kind", bound=State)
 

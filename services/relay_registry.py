@@ -10,7 +10,7 @@ from secrets import token_hex
 import msgspec
 from msgspec.structs import replace
 
-from schemas.ports import Commit, EventLog, Fenced, LogUnavailable, Row, State, Store
+from schemas.ports import FAR, Commit, EventLog, Fenced, LogUnavailable, Row, State, Store
 from schemas.topics import partition_of
 from services.relay_signature import new_secret
 from services.shard import decode_state
@@ -26,7 +26,6 @@ REPLAYS_MAX = 16
 """Replays of a relay that are remembered; the oldest are over by then, or were asked for in error."""
 SECRETS_MAX = 2
 SKIPS_MAX = 100
-FAR = float("inf")
 
 WORKING, PAUSED, GONE = "", "operator", "gone"
 

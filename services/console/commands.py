@@ -11,7 +11,7 @@ from typing import Any
 
 from schemas.instants import rfc3339
 from schemas.items import Contact
-from schemas.ports import State
+from schemas.ports import FAR, State
 from schemas.states import (
     CONVERSATIONS,
     DELIVERY,
@@ -44,7 +44,6 @@ from sender.conditions import withheld
 from sender.pace import number_wait_s
 from sender.pacing import PAIR_BURST, PAIR_INTERVAL_S, wait_s
 from services.api_numbers import numbers
-from services.api_sends import FAR
 from services.running import App
 from services.shard import decode_state
 

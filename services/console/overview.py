@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.instants import parse_rfc3339, rfc3339
+from schemas.ports import FAR
 from schemas.states import DELIVERY, Number
 from schemas.topics import partition_of
 from sender.command import AMBIGUOUS, Queue, queue_key
 from services.api_numbers import numbers
 from services.api_privacy import is_overdue, requests
-from services.api_sends import FAR
 from services.console.commands import unfinished
 from services.console.hour import MINUTE_S, Hour, counted, latencies, rate
 from services.console.letters import OPEN, letters
