@@ -284,7 +284,7 @@ def _tell(decision: Decision, state: Conversation, now: float, event: Event | No
             decision.notes.append(f"takeover:{'app' if claim.who == PERSON_APP else 'agent'}")
         state.told = told
         state.version += 1
-        decision.emit.append(_record(state, orjson.dumps(view | {"version": state.version}), now, event))
+        decision.emit.append(_record(state, b'%b,"version":%d}' % (told[:-1], state.version), now, event))
     decision.states[conversation_key(state.conversation_id)] = state
 
 

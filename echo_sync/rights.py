@@ -18,16 +18,12 @@ ANSWER_WITHIN_S = 30 * 86_400.0
 KEPT_S = 3 * 365 * 86_400.0
 OPEN, CLOSED = "open", "closed"
 
-_HINTS = tuple(
-    hint.encode()
-    for hint in (
-        *("borr", "elimin", "supr", "esborr", "delet", "eras", "remov", "forg", "oblid", "olvid"),
-        *("rgpd", "gdpr", "lopd", "aepd", "apdcat"),
-        *("datos", "dades", "data", "informaci", "derecho", "dret d", "right "),
-    )
+_HINTS = re.compile(
+    b"borr|elimin|supr|esborr|delet|eras|remov|forg|oblid|olvid|rgpd|gdpr|lopd|aepd|apdcat"
+    b"|datos|dades|data|informaci|derecho|dret d|right "
 )
-"""A cheap look at the bytes before a message is decoded, at what escapes of accents leave whole. Each right's words
-hold at least one of them, and a pattern over the bytes would take ten times as long."""
+"""A cheap look at the bytes of the content before they are decoded, at what escapes of accents leave whole: each
+right's words hold at least one of them."""
 _MINE = r"(mis|mi|meus|meves|les meves|els meus|my|all my)"
 _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
@@ -61,6 +57,15 @@ _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 
 
+class Said(msgspec.Struct, gc=False):
+    """Of an item, what a customer wrote: to read no more of the others than that."""
+
+    content: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_contents = msgspec.json.Decoder(Said)
+
+
 class Request(State):
     """A message that may be a rights request. `right`: erasure, access or other. It holds none of the message."""
 
@@ -81,11 +86,11 @@ def request_key(request: Request) -> str:
 def asked(event: Event) -> Request | None:
     """The rights request that a customer's message may be, or None. Raises msgspec.DecodeError on what is no item."""
     data = event.data or b"{}"
-    plain = data.lower()
-    if not any(hint in plain for hint in _HINTS):
+    content = _contents.decode(data).content
+    if content is msgspec.UNSET or not _HINTS.search(bytes(content).lower()):
         return None
+    right = right_in(_text(bytes(content)))
     item = read(data)
-    right = right_in(_text(bytes(item.content) if isinstance(item.content, msgspec.Raw) else b"{}"))
     if not right or not item.message_id:
         return None
     return Request(

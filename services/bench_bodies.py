@@ -12,7 +12,9 @@ SECRET = "bench-" + "5ec2e7" * 6
 VERIFY_TOKEN = "bench"  # noqa: S105 - of a service that lives for seconds on loopback
 PATH = "/webhooks/meta"
 SENT_AT = 1_790_000_000
-"""The instant that messages bear: the bench compares no clock with them."""
+"""The instant that a number's first message bears: the bench compares no clock with them."""
+TURN_S = 10
+"""From one message of a number to its next: nobody answers so quickly that it looks automatic."""
 
 _HEAD = (
     b'{"object":"whatsapp_business_account","entry":[{"id":"700000000000001","changes":[{"field":"%b","value":'
@@ -48,7 +50,7 @@ _OLD_OURS = b'{"history_context":{"status":"READ"},"from":"15550100001","to":"16
 class Workload:
     """Who talks to whom. Message i belongs to contact i mod `contacts`, and a contact always to the same number.
 
-    `messages`: per webhook. `echo_every`: every so manieth webhook is from the Business App; 0 is none.
+    `messages`: per webhook. `echo_every`: every so manieth webhook of a number is from its app; 0 is none.
     `imported`: each webhook is a chunk of the first number's history instead, with people of its own.
     """
 
@@ -76,15 +78,15 @@ class Workload:
         return _HISTORY % (0, index, b",".join(threads))
 
     def _live(self, index: int) -> bytes:
-        echo = bool(self.echo_every) and index % self.echo_every == 0
-        number = index % self.numbers
+        number, turn = index % self.numbers, index // self.numbers
+        echo = bool(self.echo_every) and turn % self.echo_every == 0
         per_number = max(1, self.contacts // self.numbers)
         contacts, said = [], []
         for place in range(self.messages):
             message = index * self.messages + place
-            contact = number * per_number + (index // self.numbers * self.messages + place) % per_number
+            contact = number * per_number + (turn * self.messages + place) % per_number
             contacts.append(_CONTACT % (contact, contact, contact, contact))
-            said.append((_ECHO if echo else _MESSAGE) % (contact, contact) + _SAID % (message, SENT_AT))
+            said.append((_ECHO if echo else _MESSAGE) % (contact, contact) + _SAID % (message, SENT_AT + turn * TURN_S))
         field, key = (b"smb_message_echoes", b"message_echoes") if echo else (b"messages", b"messages")
         return _HEAD % (field, number, b",".join(contacts), key, b",".join(said))
 

@@ -15,7 +15,7 @@ from typing import Any
 from schemas.ports import Commit, Event
 from schemas.topics import CONVERSATIONS, INBOUND, TIMELINE
 from services import logs
-from services.app import open_app
+from services.app import SWEPT, open_app
 from services.bench_bodies import IMPORTED_PHONES, SECRET, Workload
 from services.bench_load import percentile
 from services.edition import FILE_NAME
@@ -27,9 +27,8 @@ from services.sqlite_file import SqliteFile
 from services.store_sqlite import SqliteStore
 
 FILL_WEBHOOKS = 1_000
-CAUGHT_UP_POLL_S = 0.005
+CAUGHT_UP_POLL_S = 0.02
 WATCH_RECORDS = 256
-PROCESSORS = ("echo_sync.messages", "echo_sync.conversations", "sender.delivery")
 
 
 def settings_of(folder: Path) -> Settings:
@@ -188,7 +187,7 @@ async def _skip(folder: Path) -> None:
     file.start()
     for shard in range(settings.partitions):
         end = await log.end(INBOUND, shard)
-        for processor in PROCESSORS:
+        for processor in SWEPT:
             lease = await store.acquire(processor, shard, "bench", 1.0)
             if lease is not None:
                 await store.commit(Commit(lease, {INBOUND: end}))

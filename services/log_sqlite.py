@@ -6,13 +6,14 @@ webhook of a hundred messages costs one insert. The row's id is its partition an
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import apsw
 import msgspec
 
 from schemas.ports import Event, LogUnavailable, Reader, Record
 from schemas.topics import TOPICS, partition_of
+from services.log_tail import Place, Row, Tail
 from services.sqlite_file import SqliteFile, one
 
 BATCH_RECORDS_MAX = 512
@@ -36,8 +37,6 @@ LAST = "SELECT max(id) FROM log WHERE id >= ? AND id < ?"
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Event])
-
-Place = tuple[str, int]
 
 
 class PartitionsChanged(Exception):
@@ -74,7 +73,7 @@ class LogFile:
         span = (self.row_id(topic, partition, offset), self.row_id(topic, partition, _OFFSETS))
         rows = self._connection.execute(SELECT, (*span, limit))
         for row in rows:
-            found.extend(_records(row, topic, partition, offset))
+            found.extend(_records(cast("Row", row), topic, partition, offset))
             if len(found) >= limit:
                 break
         rows.close()
@@ -84,7 +83,7 @@ class LogFile:
         """The records that share a row with the one at `offset`."""
         span = (self.row_id(topic, partition, offset), self.row_id(topic, partition, _OFFSETS))
         row = self._connection.execute(SELECT, (*span, 1)).fetchone()
-        return [] if row is None else _records(row, topic, partition, 0)
+        return [] if row is None else _records(cast("Row", row), topic, partition)
 
 
 class SqliteLog:
@@ -96,6 +95,7 @@ class SqliteLog:
         self._clock = clock
         _prepare(file, partitions)
         self._rows = LogFile(file.reading, partitions)
+        self._tail = Tail(_records)
         self._next: dict[Place, int] = {}
         self._durable: dict[Place, int] = {}
         self._readers: dict[Place, set[asyncio.Event]] = {}
@@ -155,10 +155,11 @@ class SqliteLog:
         for place, events in batches.items():
             for start in range(0, len(events), BATCH_RECORDS_MAX):
                 chunk = events[start : start + BATCH_RECORDS_MAX]
-                last = self._next[place] + len(chunk) - 1
-                row = (self._rows.row_id(*place, last), len(chunk), now, _encoder.encode(chunk))
+                first, following = self._next[place], self._next[place] + len(chunk)
+                row = (self._rows.row_id(*place, following - 1), len(chunk), now, _encoder.encode(chunk))
                 connection.execute(INSERT, row)
-                self._next[place] = last + 1
+                self._tail.add(place, first, row)
+                self._next[place] = following
         return {place: self._next[place] for place in batches}
 
     async def expire(self, topic: str, partition: int, before: float, read: int, rows: int) -> int:
@@ -175,6 +176,7 @@ class SqliteLog:
         if old:
             keys = [(row[0],) for row in old]
             await self._file.write(lambda connection: connection.executemany(EXPIRE, keys).fetchall())
+            self._tail.clear()
         return sum(row[1] for row in old)
 
     def row_of(self, topic: str, partition: int, offset: int) -> list[Record]:
@@ -198,6 +200,7 @@ class SqliteLog:
                 left = {offset: event for offset, event in left.items() if offset > row[0] & _OFFSETS}
 
         await self._file.write(job)
+        self._tail.clear()
 
     def committed(self, ends: Mapping[Place, int]) -> None:
         """Let readers see what became durable."""
@@ -226,9 +229,11 @@ class SqliteLog:
 
     def read_now(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
         """Whole rows from `offset` on, at least one when there is one, until `limit` records are reached."""
-        if offset >= self._durable[topic, partition]:
+        end = self._durable[topic, partition]
+        if offset >= end:
             return []
-        return self._rows.read(topic, partition, offset, limit)
+        newest = self._tail.read((topic, partition), offset, end, limit)
+        return newest or self._rows.read(topic, partition, offset, limit)
 
     def watch(self, topics: Sequence[str], partition: int, ready: asyncio.Event) -> None:
         """Set `ready` whenever something became durable on one of the topics."""
@@ -241,6 +246,7 @@ class SqliteLog:
             self._readers.get((topic, partition), set()).discard(ready)
 
     def _forget(self) -> None:
+        self._tail.clear()
         for topic in TOPICS:
             for partition in range(self.partitions):
                 self._next[topic, partition] = self._rows.end(topic, partition)
@@ -265,11 +271,11 @@ class SqliteReader:
         self._ready.clear()
         found = self._take(limit)
         if not found and wait_s > 0:
+            wake = asyncio.get_running_loop().call_later(wait_s, self._ready.set)
             try:
-                async with asyncio.timeout(wait_s):
-                    await self._ready.wait()
-            except TimeoutError:
-                return []
+                await self._ready.wait()
+            finally:
+                wake.cancel()
             found = self._take(limit)
         return found
 
@@ -304,7 +310,7 @@ class SqliteReader:
         self._log.unwatch(self._topics, self._partition, self._ready)
 
 
-def _records(row: tuple[Any, ...], topic: str, partition: int, offset: int) -> list[Record]:
+def _records(row: Row, topic: str, partition: int, offset: int = 0) -> list[Record]:
     row_id, count, appended_at, batch = row
     first = (row_id & _OFFSETS) - count + 1
     return [

@@ -46,7 +46,7 @@ LIVE_LATELY_S = 1.0
 """While something live was read so lately, patient work rests for as long as it works."""
 STRETCH_S = 0.002
 """How long decisions hold the event loop before others may have a turn."""
-BATCHES_PASSED_MAX = 16
+BATCHES_PASSED_MAX = 64
 """Batches from which nothing follows wait for the next commit, so many at the most: each commit costs an fsync."""
 TIMERS_MAX = 256
 IDLE_S_MAX = 1.0

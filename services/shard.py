@@ -10,6 +10,8 @@ from schemas.ports import FOREIGN, Decision, Event, Forget, Lease, Missing, Proc
 
 CACHE_STATES_MAX = 3_072
 """Committed states kept decoded per processor; an owner alone changes them, so they cannot be stale."""
+CACHE_EXCESS_MAX = 512
+"""So many more before the oldest go, all at once: a dict that loses one after the other from its front gets slow."""
 
 Foreign = Callable[[str], type[State]]
 
@@ -138,8 +140,8 @@ class Shard:
         wakes = [state.wake_at for state in self._changed.values() if state and state.wake_at is not None]
         self._known.update(self._changed)
         excess = sum(self._kept.values()) + len(self._known) - self._kept.get(self._lease.shard, 0) - CACHE_STATES_MAX
-        for key in list(islice(self._known, max(0, excess))):
-            del self._known[key]
+        if excess > CACHE_EXCESS_MAX:
+            self._known = dict(islice(self._known.items(), excess, None))
         self._kept[self._lease.shard] = len(self._known)
         self._clear()
         return min(wakes, default=None)

@@ -10,7 +10,8 @@ import orjson
 from schemas.ports import NOWHERE, Attendance, Commit, Event, Fenced, Lease
 from schemas.topics import TOPICS, partition_of
 from services import statements as sql
-from services.log_sqlite import Place, SqliteLog
+from services.log_sqlite import SqliteLog
+from services.log_tail import Place
 from services.sqlite_file import SqliteFile, one
 
 SHARDS_MAX = 1 << 16
