@@ -5,6 +5,7 @@ maximum, a set or a last-writer-wins over event time, so late and repeated facts
 """
 
 import copy
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -27,6 +28,7 @@ from schemas.states import (
     claim_now,
     claimed,
     conversation_key,
+    fingerprint,
     owner_by,
 )
 from schemas.states import CONVERSATIONS as NAME
@@ -130,13 +132,14 @@ def _inbound(state: Conversation, told: Told, at: float) -> None:
     state.last_inbound_at, state.last_inbound_id = newest
     if told.historical:
         return
-    others = [known for known in state.inbound if known[1] != told.message_id]
-    _receive(state, [*others, (at, told.message_id)])
+    mark = fingerprint(told.message_id)
+    _receive(state, [*(known for known in state.inbound if known[1] != mark), (at, mark)])
 
 
-def _receive(state: Conversation, inbound: list[tuple[float, str]]) -> None:
+def _receive(state: Conversation, inbound: list[tuple[float, int]]) -> None:
     """Keep the newest live messages; the window follows from them, so a corrected time corrects it too."""
-    state.inbound = sorted(inbound)[-UNREAD_MAX:]
+    inbound.sort()
+    state.inbound = inbound[-UNREAD_MAX:]
     state.window_until = state.inbound[-1][0] + WINDOW_S if state.inbound else 0
 
 
@@ -266,6 +269,10 @@ def _claim(state: Conversation, claim: Claim) -> None:
     state.claims = claimed(state.claims, claim)
 
 
+def _at(inbound: tuple[float, int]) -> float:
+    return inbound[0]
+
+
 def _last_inbound(state: Conversation) -> tuple[float, str]:
     return state.last_inbound_at, state.last_inbound_id
 
@@ -316,7 +323,7 @@ def _view(state: Conversation, claim: Claim | None) -> dict[str, Any]:
         "number": state.number,
         "contact": {f: v for f in ("wa_id", "user_id", "username", "name") if (v := getattr(state, f))},
         "owner": owner_by(state, claim),
-        "unread": sum(1 for at, _ in state.inbound if at > answered_at),
+        "unread": len(state.inbound) - bisect_right(state.inbound, answered_at, key=_at),
     }
     if claim is not None:
         view["automation_paused_until"] = rfc3339(claim.until)

@@ -1,5 +1,7 @@
 """States that more than one processor looks at. Their owner alone writes them; the others read them as `foreign`."""
 
+from hashlib import blake2b
+
 from schemas.ports import State
 
 PERSON_APP = "person_app"
@@ -114,7 +116,8 @@ class Conversation(State):
 
     Every field is a maximum, a set or a last-writer-wins over event time, so that any order of the same facts leads
     to the same state; who owns it now follows from the claims and the clock. `newest_…`: the last that a customer or a
-    person of the business wrote. `answers`: when, which message, and whether a bot sent it.
+    person of the business wrote. `answers`: when, which message, and whether a bot sent it. `inbound`: in order,
+    when and the fingerprint of which message, for there may be a hundred.
     """
 
     number: str = ""
@@ -125,7 +128,7 @@ class Conversation(State):
     name: str = ""
     claims: list[Claim] = []
     ours: list[tuple[float, str]] = []
-    inbound: list[tuple[float, str]] = []
+    inbound: list[tuple[float, int]] = []
     last_inbound_at: float = 0
     last_outbound_at: float = 0
     newest_at: float = 0
@@ -138,6 +141,11 @@ class Conversation(State):
     told: bytes = b""
     last_inbound_id: str = ""
     answers: list[tuple[float, str, bool]] = []
+
+
+def fingerprint(message_id: str) -> int:
+    """What tells a message from the hundred beside it, in eight bytes."""
+    return int.from_bytes(blake2b(message_id.encode(), digest_size=8).digest())
 
 
 def alias_key(number: str, identity: str) -> str:

@@ -6,7 +6,16 @@ from typing import Any
 from schemas.instants import parse_rfc3339
 from schemas.items import Contact
 from schemas.ports import foreign
-from schemas.states import BOT, CONVERSATIONS, MESSAGES, Conversation, alias_key, claim_now, conversation_key
+from schemas.states import (
+    BOT,
+    CONVERSATIONS,
+    MESSAGES,
+    Conversation,
+    alias_key,
+    claim_now,
+    conversation_key,
+    fingerprint,
+)
 from sender.command import OnlyIf, lane_of
 
 
@@ -37,10 +46,11 @@ def _is_older(after: str, conversation: Conversation) -> bool:
     """
     if not conversation.newest_id or after == conversation.newest_id:
         return False
-    known = {message_id: at for at, message_id in conversation.inbound}
-    known |= {message_id: at for at, message_id, _ in conversation.answers}
+    mark = fingerprint(after)
+    known = [at for at, inbound in conversation.inbound if inbound == mark]
+    known += [at for at, message_id, _ in conversation.answers if message_id == after]
     try:
-        since = known[after] if after in known else parse_rfc3339(after)
+        since = known[0] if known else parse_rfc3339(after)
     except ValueError:
         return True
     return conversation.newest_at > since
