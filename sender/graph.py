@@ -134,7 +134,7 @@ def client(transport: httpx.AsyncBaseTransport | None = None, connections: int =
     timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S, pool=CONNECT_S)
     return httpx.AsyncClient(
         transport=transport,
-        verify=_tls(),
+        verify=tls(),
         limits=limits,
         timeout=timeout,
         follow_redirects=False,
@@ -143,8 +143,8 @@ def client(transport: httpx.AsyncBaseTransport | None = None, connections: int =
 
 
 @lru_cache(maxsize=1)
-def _tls() -> ssl.SSLContext:
-    """Read once: the authorities' certificates are as much work as a thousand requests."""
+def tls() -> ssl.SSLContext:
+    """Whom to trust, for every client of the process; read once, as that is as much work as a thousand requests."""
     return httpx.create_ssl_context()
 
 

@@ -6,6 +6,7 @@ import httpx
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
 
+from sender.graph import tls
 from services.running import App
 from services.sandbox.assets import PAGE_HEADERS, page_file
 
@@ -15,7 +16,7 @@ CONNECT_S = 5.0
 
 def add(api: FastAPI, app: App) -> None:
     """Add the routes; they answer 404 unless a sandbox belongs to this app."""
-    client = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=CONNECT_S), trust_env=False)
+    client = httpx.AsyncClient(verify=tls(), timeout=httpx.Timeout(None, connect=CONNECT_S), trust_env=False)
     app.closing.append(client.aclose)
 
     def sandbox_url() -> str:

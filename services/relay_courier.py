@@ -16,6 +16,7 @@ import orjson
 
 from schemas.cloudevents import cloudevent
 from schemas.ports import Event, Record
+from sender.graph import tls
 from services.media_address import Forbidden, Resolve
 from services.relay_registry import GONE as GONE_FOR_GOOD
 from services.relay_registry import Busy, Registry, Relay, UnknownRelay
@@ -207,7 +208,12 @@ def client(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClie
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=AT_ONCE_MAX, keepalive_expiry=30)
     timeout = httpx.Timeout(ATTEMPT_S)
     return httpx.AsyncClient(
-        transport=transport, limits=limits, timeout=timeout, follow_redirects=False, trust_env=transport is None
+        transport=transport,
+        verify=tls(),
+        limits=limits,
+        timeout=timeout,
+        follow_redirects=False,
+        trust_env=transport is None,
     )
 
 

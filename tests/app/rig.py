@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import orjson
 
+from sender.graph import tls
 from services.app import ROLES, open_app
 from services.settings import Settings
 from tests.app.sandbox_receiver import CONTACT, NUMBER, post, sandbox
@@ -123,7 +124,8 @@ async def service(folder, graph_url="http://127.0.0.1:9", roles=ROLES, *, meta=N
     """The app with all its roles, ready; it must still work when this ends."""
     async with open_app(settings(folder, graph_url, **(about or {})), roles, **wiring) as app:
         working = asyncio.create_task(app.run())
-        admin = httpx.AsyncClient(base_url=f"http://127.0.0.1:{app.admin.port}", timeout=DEADLINE_S, trust_env=False)
+        url = f"http://127.0.0.1:{app.admin.port}"
+        admin = httpx.AsyncClient(base_url=url, verify=tls(), timeout=DEADLINE_S, trust_env=False)
         async with admin:
             rig = Rig(app, admin, meta)
             await until(lambda: _ready(rig))
