@@ -195,7 +195,7 @@ class Registry:
         return relay
 
     async def _turn(self) -> Lease:
-        """The registry's lease, as soon as nobody else has it: what is told may be seen a moment before it is let go."""
+        """The registry's lease once nobody else has it: a change may be seen a moment before its lease is let go."""
         give_up = monotonic() + TURN_S
         while True:
             lease = await self._store.acquire(NAME, SHARD, f"{OWNER}/{token_hex(4)}", LEASE_S)

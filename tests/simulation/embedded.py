@@ -143,7 +143,7 @@ class Embedded:
         return True
 
     async def _is_announced(self):
-        """Whether readers see all that the file holds: a snapshot has states from there and topics as readers see them."""
+        """Whether readers see all that the file holds: a snapshot reads states there, and topics as readers do."""
         return all([await self.log.end(topic, SHARD) == self.rows.end(topic, SHARD) for topic in TOPICS])
 
     async def run_until(self, end):
