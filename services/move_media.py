@@ -12,21 +12,31 @@ from pathlib import Path
 
 from services.media_folder import MediaFolder
 from services.media_store import MediaStore, open_store, reference
+from services.move_folder import Refused
 from services.settings import Settings
 
 DIGEST_CHARS = 64
 
 
 async def copy_media(folder: Path, settings: Settings) -> int:
-    """Keep every file of the folder in the settings' store as well; how many there were. Raises OSError."""
+    """Keep every file of the folder in the settings' store as well; how many there were. Raises Refused."""
     store = _elsewhere(folder, settings)
     if store is None:
         return 0
     count = 0
-    for file in kept(folder):
-        copy = await asyncio.to_thread(_copied, file, store.incoming)
-        await store.keep(copy, file.name)
-        count += 1
+    try:
+        for file in kept(folder):
+            copy = await asyncio.to_thread(_copied, file, store.incoming)
+            try:
+                await store.keep(copy, file.name)
+            finally:
+                copy.unlink(missing_ok=True)
+            count += 1
+    except OSError as problem:
+        raise Refused(
+            f"Media could not be copied to COEXIST_MEDIA_URL: {type(problem).__name__}. Mend that and run it "
+            "again: it goes on where it stopped."
+        ) from None
     return count
 
 
