@@ -1,7 +1,8 @@
-"""Media on the way to the cluster: files that lie in the data folder go to the store that COEXIST_MEDIA_URL names.
+"""What lies beside the data folder's store, on its way to the cluster: media, and the ledger of erasures.
 
-References are digests of the content, so states and events need no change, and a file that is there already is no
-second copy.
+Media go to the store that COEXIST_MEDIA_URL names. References are digests of the content, so states and events need no
+change, and a file that is there already is no second copy. The ledger goes to where COEXIST_ERASURE_LEDGER says. What
+has no other place stays where it is.
 """
 
 import asyncio
@@ -10,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from services.erasure_ledger import FILE_NAME as LEDGER_NAME
+from services.erasure_ledger import ErasureLedger
 from services.media_folder import MediaFolder
 from services.media_store import MediaStore, open_store, reference
 from services.move_folder import Refused
@@ -38,6 +41,19 @@ async def copy_media(folder: Path, settings: Settings) -> int:
             "again: it goes on where it stopped."
         ) from None
     return count
+
+
+def copy_ledger(folder: Path, settings: Settings) -> None:
+    """Note the folder's erasures in the settings' ledger as well. Raises Refused."""
+    if settings.erasure_ledger is None:
+        return
+    try:
+        ErasureLedger(settings.erasure_ledger).take_over(ErasureLedger(folder / LEDGER_NAME))
+    except OSError as problem:
+        raise Refused(
+            f"COEXIST_ERASURE_LEDGER cannot be written: {type(problem).__name__}. Mend that and run it again: it goes "
+            "on where it stopped."
+        ) from None
 
 
 def _elsewhere(folder: Path, settings: Settings) -> MediaStore | None:
