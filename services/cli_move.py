@@ -30,7 +30,8 @@ def migrate_to_cluster(abandon: bool) -> None:  # noqa: FBT001 - click's way
 
     All records keep their ids, `seq`, offsets and order. States, timers, positions, dead letters and relays go on
     where they were, and so do commands that wait or are under way. Media in the data folder are copied to
-    COEXIST_MEDIA_URL where that is set; else every process must reach the folder that they lie in.
+    COEXIST_MEDIA_URL where that is set; else every process must reach the folder that they lie in. Its ledger of
+    erasures is copied to COEXIST_ERASURE_LEDGER where that is set, which should be a file that every process reaches.
 
     Everything is checked before anything is written. A move that was cut off goes on where it stopped when it is run
     again; meanwhile neither edition starts. In the end the folder is marked, and is run no more.

@@ -43,12 +43,21 @@ class ErasureLedger:
         finally:
             os.close(descriptor)
 
+    def take_over(self, other: "ErasureLedger") -> int:
+        """Note what another ledger holds and this one does not; how many lines that were. Raises OSError."""
+        known = {msgspec.json.encode(entry) for entry in self.lines()}
+        missing = [entry for entry in other.lines() if msgspec.json.encode(entry) not in known]
+        for entry in missing:
+            self.note(entry)
+        return len(missing)
+
     def entries(self, now: float) -> Sequence[Entry]:
         """The newest line of each erasure that tombstones are still kept for."""
-        found = {entry.id: entry for entry in self._lines()}
+        found = {entry.id: entry for entry in self.lines()}
         return [entry for entry in found.values() if entry.at > now - TOMBSTONE_KEEP_S]
 
-    def _lines(self) -> Iterator[Entry]:
+    def lines(self) -> Iterator[Entry]:
+        """Every line, the oldest first."""
         if not self._path.exists():
             return
         for line in self._path.read_bytes().splitlines():

@@ -20,7 +20,7 @@ from services.media_store import FOLDER_NAME
 from services.move_folder import Folder, Refused
 from services.move_kafka import BATCH_BYTES_MAX, KafkaTarget
 from services.move_mark import Mark
-from services.move_media import copy_media
+from services.move_media import copy_ledger, copy_media
 from services.move_postgres import PostgresTarget, connected
 from services.settings import Settings, SettingsError
 
@@ -142,6 +142,7 @@ async def _copy(
         async with postgres.copied(folder, replace(mark, done=True), passed):
             await log
             media = await copy_media(folder.path / FOLDER_NAME, settings)
+            copy_ledger(folder.path, settings)
     finally:
         log.cancel()
         await asyncio.wait([log])

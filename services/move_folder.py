@@ -28,7 +28,6 @@ READ_RECORDS = 2_000
 GONE = "record.gone"
 """The type of a record that stands in for one that was too old, or was erased. Nobody reads it as anything."""
 MARK_PUT = "INSERT INTO installation VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-LOG_TABLES = frozenset({"log", "topics", "partitions"})
 
 Columns = Mapping[str, Sequence[str]]
 """The columns of tables, by the table's name."""
@@ -71,7 +70,7 @@ class Folder:
 
     def check(self) -> None:
         """Raise when this version cannot read all of it, or the settings do not fit it."""
-        made_of = self._columns()
+        made_of = self.columns()
         known = columns_of(log_sqlite.SCHEMA + sql.SCHEMA)
         if made_of != known:
             raise Refused(
@@ -85,7 +84,8 @@ class Folder:
         if made_with != self.partitions:
             raise PartitionsChanged(made_with, self.partitions)
 
-    def _columns(self) -> Columns:
+    def columns(self) -> Columns:
+        """The tables that the folder's file has."""
         return columns_of("", self._file.reading)
 
     def _rows(self, statement: str, parameters: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

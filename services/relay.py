@@ -12,7 +12,7 @@ from functools import partial
 import httpx
 import structlog
 
-from schemas.ports import EventLog, Lease, Store
+from schemas.ports import EventLog, Lease, LogUnavailable, Store
 from services.leases import LeaseKeeper
 from services.media_address import Resolve
 from services.metrics import Metrics
@@ -52,7 +52,10 @@ class Relaying:
         """Serve until cancelled; an unforeseen failure of one relay ends it all."""
         try:
             while True:
-                await self._look()
+                try:
+                    await self._look()
+                except LogUnavailable:
+                    log.warning("relays_not_read", reason="the store did not answer")
                 tasks = [served.task for served in self._served.values()]
                 if tasks:
                     done, _ = await asyncio.wait(tasks, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
@@ -106,9 +109,11 @@ class Relaying:
             shards.pop(lease.shard, None)
 
     async def _stop(self, relay_ids: list[str]) -> None:
+        """End the work first and the rest of a courier last: to a shard at work a rest that ended is a delivery."""
         ended = [self._served.pop(relay_id) for relay_id in relay_ids]
         for served in ended:
-            served.courier.close()
             served.task.cancel()
         if ended:
             await asyncio.wait([served.task for served in ended])
+        for served in ended:
+            served.courier.close()

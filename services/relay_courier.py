@@ -15,7 +15,7 @@ import httpx
 import orjson
 
 from schemas.cloudevents import cloudevent
-from schemas.ports import Event, Record
+from schemas.ports import Event, LogUnavailable, Record
 from sender.graph import tls
 from services.media_address import Forbidden, Resolve
 from services.relay_registry import GONE as GONE_FOR_GOOD
@@ -146,7 +146,7 @@ class Courier:
                     paused = True
                 elif not (await self.registry.relay(self.relay.relay_id)).paused_because:
                     return
-            except (Busy, UnknownRelay):
+            except (Busy, UnknownRelay, LogUnavailable):
                 pass
             await asyncio.sleep(LOOK_S)
 

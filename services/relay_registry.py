@@ -3,14 +3,16 @@
 A relay is a state like any other, in the hands of whoever holds the registry's lease for the moment of a change.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from secrets import token_hex
+from time import monotonic
 
 import msgspec
 from msgspec.structs import replace
 
-from schemas.ports import FAR, Commit, EventLog, Fenced, LogUnavailable, Row, State, Store
+from schemas.ports import FAR, Commit, EventLog, Fenced, Lease, LogUnavailable, Row, State, Store
 from schemas.topics import partition_of
 from services.relay_signature import new_secret
 from services.shard import decode_state
@@ -21,6 +23,8 @@ SHARD = 0
 LINE = "relays"
 OWNER = "registry"
 LEASE_S = 10.0
+TURN_S, LOOK_S = 2.0, 0.02
+"""How long a change waits for one that is under way, and how often it looks."""
 RELAYS_MAX = 100
 REPLAYS_MAX = 16
 """Replays of a relay that are remembered; the oldest are over by then, or were asked for in error."""
@@ -64,7 +68,7 @@ class Relay(State):
 
 
 class Busy(Exception):
-    """Somebody else changes the registry at this moment, or the store did not answer. Nothing was changed."""
+    """Somebody else changes the registry for longer than that may take, or the store did not answer: try it again."""
 
 
 class UnknownRelay(Exception):
@@ -178,9 +182,7 @@ class Registry:
     async def _change(self, relay_id: str, change: Callable[[Relay | None], Relay | None]) -> Relay | None:
         """Read, change and write under the registry's lease, so that two changes never meet."""
         try:
-            lease = await self._store.acquire(NAME, SHARD, f"{OWNER}/{token_hex(4)}", LEASE_S)
-            if lease is None:
-                raise Busy
+            lease = await self._turn()
             try:
                 value = (await self._store.load(NAME, SHARD, [_key(relay_id)])).get(_key(relay_id))
                 relay = change(None if value is None else decode_state(Relay, value))
@@ -191,6 +193,17 @@ class Registry:
         except (Fenced, LogUnavailable):
             raise Busy from None
         return relay
+
+    async def _turn(self) -> Lease:
+        """The registry's lease once nobody else has it: a change may be seen a moment before its lease is let go."""
+        give_up = monotonic() + TURN_S
+        while True:
+            lease = await self._store.acquire(NAME, SHARD, f"{OWNER}/{token_hex(4)}", LEASE_S)
+            if lease is not None:
+                return lease
+            if monotonic() > give_up:
+                raise Busy
+            await asyncio.sleep(LOOK_S)
 
 
 def _key(relay_id: str) -> str:

@@ -9,8 +9,11 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
-from services.media_store import Part, open_store, reference
-from tests.app.rig import together
+from services.media_folder import MediaFolder
+from services.media_store import FOLDER_NAME, Part, open_store, reference
+from services.move_folder import Refused
+from services.move_media import copy_media
+from tests.app.rig import settings, together
 from tests.app.test_media import NUMBER, content_of, media_of, stored
 from tests.processes import free_port
 
@@ -96,6 +99,27 @@ async def test_a_bucket_that_is_not_there_keeps_nothing_and_says_so(bucket, tmp_
     with pytest.raises(OSError, match=r"\w+"):
         await put(store, DATA)
     assert list(store.incoming.iterdir()) == []
+
+
+async def test_a_folder_s_files_go_to_the_bucket_when_the_installation_moves_and_stay_where_they_are(bucket, tmp_path):
+    folder = MediaFolder(tmp_path / FOLDER_NAME)
+    refs = {await put(folder, data): data for data in (DATA, b"adeu", b"")}
+    (folder.incoming / "half").write_bytes(b"half of it")
+    moving = settings(tmp_path, media_url=bucket)
+    for _ in range(2):
+        assert await copy_media(tmp_path / FOLDER_NAME, moving) == len(refs)
+    store = open_store(bucket, tmp_path / "elsewhere")
+    assert {ref: await get(store, ref) for ref in refs} == refs
+    assert {ref: await get(folder, ref) for ref in refs} == refs
+    assert [path.name for path in folder.incoming.iterdir()] == ["half"]
+
+
+async def test_a_move_whose_bucket_is_not_there_says_so_in_a_sentence(bucket, tmp_path):
+    folder = MediaFolder(tmp_path / FOLDER_NAME)
+    await put(folder, DATA)
+    with pytest.raises(Refused, match=r"COEXIST_MEDIA_URL: \w+\. .*run it again"):
+        await copy_media(tmp_path / FOLDER_NAME, settings(tmp_path, media_url="s3://nobodys-bucket/media"))
+    assert list(folder.incoming.iterdir()) == []
 
 
 async def test_a_customers_picture_goes_to_the_bucket_and_comes_back(bucket, tmp_path):

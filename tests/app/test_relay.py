@@ -1,5 +1,6 @@
 """Relays: a receiver that fails, hangs, goes away and comes back gets every event, in order, signed."""
 
+import asyncio
 import contextlib
 
 import pytest
@@ -27,6 +28,11 @@ async def added(rig, where, **more):
 
 async def state(rig, relay_id):
     return (await rig.admin.get(f"/v1/relays/{relay_id}")).json()
+
+
+async def resume(rig, relay_id):
+    answer = await rig.admin.post(f"/v1/relays/{relay_id}/resume")
+    assert answer.status_code == 200, answer.text
 
 
 async def write(rig, count, start=0):
@@ -101,7 +107,7 @@ async def test_a_shard_says_what_stands_in_its_way_and_an_operator_can_pass_it_o
         assert (trouble["event_id"], trouble["last"], trouble["seq"]) == (event_id, "422", "1")
         await write(rig, 1, 7)
         assert there.taken == []
-        await rig.admin.post(f"/v1/relays/{relay_id}/skip", json={"event_id": event_id})
+        assert (await rig.admin.post(f"/v1/relays/{relay_id}/skip", json={"event_id": event_id})).status_code == 200
         await until(lambda: _has(there, 1), 20)
         assert seqs(there.taken) == [2]
         await until(lambda: _is(rig, relay_id, "working"))
@@ -115,8 +121,51 @@ async def test_a_receiver_that_answers_410_is_left_alone_until_somebody_resumes_
         await until(lambda: _is(rig, relay_id, "gone"))
         there.mood = 200
         assert there.taken == []
-        await rig.admin.post(f"/v1/relays/{relay_id}/resume")
+        await resume(rig, relay_id)
         await until(lambda: _has(there, 3))
+
+
+class SlowToLetGo:
+    """A store that leaves whoever attends for a second time without an answer, and takes its time to be given up."""
+
+    def __init__(self, store):
+        self._store, self._attended, self.asked = store, False, asyncio.Event()
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    async def attend(self, *about):
+        if self._attended:
+            self.asked.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self._attended = False
+                for _ in range(20):
+                    await asyncio.sleep(0)
+        self._attended = True
+        return await self._store.attend(*about)
+
+
+async def test_what_a_receiver_that_is_gone_did_not_take_waits_for_it_however_long_the_work_needs_to_end(tmp_path):
+    async with relaying(tmp_path) as rig, receiver().listening() as there:
+        store = rig.app.relaying.store = SlowToLetGo(rig.app.store)
+        relay_id = await added(rig, there)
+        there.mood = 410
+        await store.asked.wait()
+        await write(rig, 3)
+        await until(lambda: _is(rig, relay_id, "gone"))
+        await until(lambda: _unserved(rig, relay_id))
+        there.mood = 200
+        await resume(rig, relay_id)
+        await until(lambda: _has(there, 3))
+
+
+async def test_changes_of_one_moment_all_take_place(tmp_path):
+    async with relaying(tmp_path) as rig, receiver().listening() as there:
+        path = f"/v1/relays/{await added(rig, there)}/skip"
+        answers = await asyncio.gather(*(rig.admin.post(path, json={"event_id": f"e{n}"}) for n in range(8)))
+        assert {answer.status_code for answer in answers} == {200}
 
 
 async def test_a_paused_relay_keeps_its_place(tmp_path):
@@ -124,12 +173,12 @@ async def test_a_paused_relay_keeps_its_place(tmp_path):
         relay_id = await added(rig, there)
         await write(rig, 2)
         await until(lambda: _has(there, 2))
-        await rig.admin.post(f"/v1/relays/{relay_id}/pause")
+        assert (await rig.admin.post(f"/v1/relays/{relay_id}/pause")).status_code == 200
         await until(lambda: _unserved(rig, relay_id))
         await write(rig, 2, 2)
         await until(lambda: _count(rig, 4))
         assert len(there.taken) == 2
-        await rig.admin.post(f"/v1/relays/{relay_id}/resume")
+        await resume(rig, relay_id)
         await until(lambda: _has(there, 4))
         assert sorted(seqs(there.taken)) == [1, 2, 3, 4]
 
