@@ -21,6 +21,7 @@ from schemas.states import Alias, Conversation
 from schemas.topics import INBOUND
 from sender.command import READ
 from sender.conditions import find_conversation, withheld
+from sender.departures import Departures
 from sender.errors import Action
 from sender.graph import ANSWER_S, CONNECT_S, Answer, Graph, body
 from sender.pace import ANSWER_WAIT_S
@@ -73,6 +74,7 @@ class Sending:
         self._holds = holds
         self._clock = clock
         self._observe = observe
+        self._departures = Departures()
 
     async def __call__(self, call: Send, lease: Lease) -> None:
         """Perform one send; see the head of this file for the order of things."""
@@ -110,8 +112,9 @@ class Sending:
         The lease must outlast the time in which the request can leave. Its answer may come later: until then the open
         attempt keeps everybody, the next owner too, from that conversation for longer than an answer can take.
         """
-        if 0 < (early_s := call.leaves_at - self._clock()) < EARLY_S_MAX:
-            await asyncio.sleep(early_s)
+        await self._rest_until(call.leaves_at)
+        if call.kind != READ:
+            await self._rest_until(self._departures.free_at(call.number, call.leaves_at))
         if self._clock() - call.opened_at > STALE_S:
             return Answer("not_sent", reason="stale")
         if not self._holds(lease, CONNECT_S):
@@ -119,6 +122,10 @@ class Sending:
         conversation = await self._conversation(call, lease)
         reason = withheld(conversation, call.origin, call.conditions, self._clock())
         return Answer("withdrawn", reason=reason) if reason else None
+
+    async def _rest_until(self, at: float) -> None:
+        if 0 < (early_s := at - self._clock()) < EARLY_S_MAX:
+            await asyncio.sleep(early_s)
 
     async def _conversation(self, call: Send, lease: Lease) -> Conversation | None:
         known: dict[str, Any] = {}
@@ -145,9 +152,14 @@ class Sending:
 
     def _too_late(self, call: Send, lease: Lease) -> str:
         """Asked with the connection open, as the first byte is about to leave: connecting takes time, a freeze more."""
-        if self._clock() - call.opened_at > STALE_S + CONNECT_S:
+        now = self._clock()
+        if now - call.opened_at > STALE_S + CONNECT_S:
             return "stale"
-        return "" if self._holds(lease, 0) else "lease_ends"
+        if not self._holds(lease, 0):
+            return "lease_ends"
+        if call.kind != READ:
+            self._departures.note(call.number, call.leaves_at, now)
+        return ""
 
     async def _tell(self, call: Send, answer: Answer) -> None:
         """Append what came of it, until it is durable: nobody else knows."""
