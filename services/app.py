@@ -174,7 +174,9 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
             app.tracing,
         )
         app.hearing = Hearing(app.clock, listens="ingest" in app.roles)
-        _start(app, stack, Delivery(key, opt_in_required=app.settings.opt_in_required), sending, app.hearing)
+        asked, restored_at = app.settings.opt_in_required, app.edition.restored_at
+        delivery = Delivery(key, opt_in_required=asked, restored_at=restored_at)
+        _start(app, stack, delivery, sending, app.hearing)
     if "media" in app.roles:
         _start_media(app, stack, transport)
 
