@@ -80,6 +80,7 @@ class Command(State):
     `doubts`: attempts of which nothing was ever heard. `heard_s`: how long the last one was listened for.
     `template`: language/name of the template that `message` is.
     `fallback`: what takes the message's place outside the window; `fell_back`: it has.
+    `written_at`: from when on it may have been sent; the later of when it was written and its `not_before`.
     """
 
     number: str = ""
@@ -116,6 +117,7 @@ class Command(State):
     fell_back: bool = False
     policy_is_asked: bool = False
     trace: str = ""
+    written_at: float = 0
 
     def contact(self) -> Contact:
         """To whom it goes."""

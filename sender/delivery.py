@@ -45,14 +45,16 @@ class Delivery:
     """The processor `sender.delivery`. `key` is the installation's own, for tokens.
 
     `opt_in_required`: marketing goes only to people of whom we know that they asked for it.
+    `restored_at`: when the states were last put back from a backup; what was written before may have been sent since.
     """
 
     name = DELIVERY
     inputs = (INBOUND, OUTBOUND, TIMELINE, ACCOUNT, OUTBOUND_BULK)
 
-    def __init__(self, key: bytes, *, opt_in_required: bool = False) -> None:
+    def __init__(self, key: bytes, *, opt_in_required: bool = False, restored_at: float = 0) -> None:
         self.key = key
         self.opt_in_required = opt_in_required
+        self.restored_at = restored_at
 
     def parse(self, event: Event, topic: str = "") -> Item | Request | None:
         """See `Processor.parse`."""
@@ -89,17 +91,15 @@ class Delivery:
         self, states: States, event: Event | Timer | Forget, item: Item | Request | None, now: float
     ) -> Decision:
         """See `Processor.decide`."""
+        happened = event if isinstance(event, Event) else None
+        asked, restored_at = self.opt_in_required, self.restored_at
+        turn = Turn(self.key, states, happened, now, opt_in_required=asked, restored_at=restored_at)
         if isinstance(event, Forget):
-            turn = Turn(self.key, states, None, now, opt_in_required=self.opt_in_required)
             forget(turn, event.key)
         elif isinstance(event, Timer):
-            turn = Turn(self.key, states, None, now, opt_in_required=self.opt_in_required)
             _fire(turn, event)
         elif item is not None:
-            turn = Turn(self.key, states, event, now, opt_in_required=self.opt_in_required)
             HANDLERS[event.type](turn, item)
-        else:
-            return Decision()
         return turn.decision
 
 
@@ -125,6 +125,7 @@ def _on_request(turn: Turn, request: Request) -> None:
     command = cmd.command_of(request, number, to, turn.now)
     turn.put(cmd.command_key(command.command_id), command)
     starts_at = parse_rfc3339(request.not_before) if request.not_before else 0
+    command.written_at = max(turn.event.recorded_at, starts_at)
     if starts_at > turn.now:
         command.wake_at = or_expired(command, starts_at)
         turn.tell(command, "send.deferred", "not_before", retry_at=rfc3339(starts_at))
@@ -278,7 +279,11 @@ def _on_number(turn: Turn, item: Item) -> None:
 def _evidence(turn: Turn, command_id: str, message_id: str, *, proof: bool) -> None:
     """A status with our token proves that the command became this message; an echo alone makes it likely."""
     known: Command | None = turn.get(cmd.command_key(command_id))
-    if known is None or not known.attempt or (known.message_id == message_id and not known.guessed):
+    if (
+        known is None
+        or not (known.attempt or known.state == cmd.UNRESOLVED)
+        or (known.message_id == message_id and not known.guessed)
+    ):
         return
     command: Command = turn.change(cmd.command_key(command_id))
     if command.state != cmd.ACCEPTED:

@@ -167,11 +167,17 @@ def emptied(turn: Turn, lane: Lane) -> None:
 
 
 def _ended(turn: Turn, command: Command) -> bool:
-    """The head is over already, or is now: expired, or withdrawn because its conditions do not hold."""
+    """The head is over already, or is now: expired, or withdrawn because its conditions do not hold.
+
+    Or nobody knows whether it is over: it was written before the states were put back from a backup.
+    """
     if command.state != cmd.QUEUED:
         return True
     if command.expires_at and command.expires_at <= turn.now:
         end(turn, command, cmd.EXPIRED, "send.expired", "expired")
+        return True
+    if command.written_at < turn.restored_at and command.kind != cmd.READ:
+        end(turn, command, cmd.UNRESOLVED, "send.unresolved", "restored")
         return True
     reason = why_withheld(turn, command)
     if reason and not (reason == "taken_over" and command.defer):

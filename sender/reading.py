@@ -34,6 +34,7 @@ def read(event: Event, topic: str) -> Item | Request | None:
     if event.type in ("send.requested", "send.cancel"):
         request = read_request(event.data or b"{}")
         request.lane = BULK if topic == OUTBOUND_BULK or request.lane == "bulk" else ""
+        request.trace = event.trace or request.trace
         return request
     reader = _READERS.get(event.type)
     return reader(event) if reader is not None else None

@@ -52,10 +52,18 @@ class Turn:
     """One event's decision in the making. States it hands out for change are its own copies."""
 
     def __init__(
-        self, key: bytes, states: States, event: Event | None, now: float, *, opt_in_required: bool = False
+        self,
+        key: bytes,
+        states: States,
+        event: Event | None,
+        now: float,
+        *,
+        opt_in_required: bool = False,
+        restored_at: float = 0,
     ) -> None:
         self.key = key
         self.opt_in_required = opt_in_required
+        self.restored_at = restored_at
         self.states = states
         self.event = event
         self.now = now

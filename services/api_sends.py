@@ -12,6 +12,7 @@ from schemas.ports import Event, LogUnavailable
 from schemas.states import DELIVERY
 from schemas.topics import OUTBOUND, OUTBOUND_BULK
 from sender.command import Command, command_key, story_of
+from services import tracing
 from services.door import checked, refuse_strays
 from services.running import App
 from services.shard import decode_state
@@ -27,6 +28,7 @@ ADDED_SINCE = "What Meta has added since stands inside `message`, with all of Me
 
 JsonObject = Annotated[dict[str, Any], Body()]
 IdempotencyKey = Annotated[str | None, Header()]
+Traceparent = Annotated[str | None, Header()]
 
 
 def command(body: dict[str, Any], idempotency_key: str | None) -> dict[str, Any]:
@@ -94,23 +96,19 @@ def add(api: FastAPI, app: App) -> None:
     async def post_message(
         body: JsonObject,
         idempotency_key: IdempotencyKey = None,
+        traceparent: Traceparent = None,
     ) -> JSONResponse:
         """Write a send command. 202 once it is durable; what becomes of it is told on `sends`."""
         understood(body)
         data = command(body, idempotency_key)
         checked("send.requested", data, "" if "message" in body else "message.")
-        now = app.clock()
-        event = Event(
-            f"send:{data['command_id']}",
-            "send.requested",
-            data["number"],
-            encoded(data),
-            now,
-            now,
-            data["command_id"],
-            trace=data.get("trace") or "",
-        )
-        await write(app, OUTBOUND_BULK if data.get("lane") == "bulk" else OUTBOUND, event)
+        content, now, command_id = encoded(data), app.clock(), data["command_id"]
+        topic = OUTBOUND_BULK if data.get("lane") == "bulk" else OUTBOUND
+        given = data.get("trace") or tracing.traceparent(traceparent)
+        with app.tracing.command("POST /v1/messages", topic, given) as trace:
+            number, kind = data["number"], "send.requested"
+            event = Event(f"send:{command_id}", kind, number, content, now, now, command_id, trace=trace)
+            await write(app, topic, event)
         return JSONResponse({"command_id": data["command_id"]}, 202)
 
     @api.get("/v1/sends/{command_id}")

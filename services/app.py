@@ -5,6 +5,7 @@ then the processors and the calls under way, last the file.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -54,6 +55,7 @@ from services.sealing import Sealer, sealer_of
 from services.sending import Sending
 from services.settings import Settings, guarded, secrets, short_secrets
 from services.store_sqlite import SqliteStore
+from services.tracing import tracing_of
 
 ROLES = ("ingest", "echo-sync", "sender", "media", "relay")
 STOP_LISTENING_S = 1.0
@@ -109,6 +111,8 @@ async def open_app(
         log_ = wrap_log(edition.log) if wrap_log else edition.log
         tokens, metrics = _tokens(settings, edition, sealer, clock), Metrics(settings.metrics_numbers)
         app = App(settings, tuple(roles), edition, log_, edition.store, metrics, clock, tokens)
+        app.tracing = tracing_of(os.environ, "sqlite" if edition.file else "kafka", settings.topic_prefix)
+        stack.push_async_callback(app.tracing.close)
         if edition.file is not None:
             app.tasks.append(edition.file.start())
         key = await app.store.installation_key()
@@ -167,9 +171,12 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
             lambda lease, for_s: app.keepers[DELIVERY].holds(lease, for_s),  # noqa: PLW0108 - made just below
             app.clock,
             lambda outcome, seconds: app.metrics.graph.labels(outcome).observe(seconds),
+            app.tracing,
         )
         app.hearing = Hearing(app.clock, listens="ingest" in app.roles)
-        _start(app, stack, Delivery(key, opt_in_required=app.settings.opt_in_required), sending, app.hearing)
+        asked, restored_at = app.settings.opt_in_required, app.edition.restored_at
+        delivery = Delivery(key, opt_in_required=asked, restored_at=restored_at)
+        _start(app, stack, delivery, sending, app.hearing)
     if "media" in app.roles:
         _start_media(app, stack, transport)
 
@@ -264,7 +271,7 @@ def _start(
         app.log,
         app.store,
         app.clock,
-        app.notices,
+        app.tracing.observing(app.notices),
         foreign=foreign_type,
         perform=perform,
         hearing=hearing,
@@ -307,7 +314,7 @@ async def _start_listeners(app: App, stack: AsyncExitStack, app_secrets: list[by
         token = settings.meta_verify_token
         clients = Clients(settings.trusted_proxies)
         webhook = Webhook(
-            _observed_append(app),
+            app.tracing.appending(_observed_append(app)),
             app_secrets,
             token.get_secret_value().encode() if token else b"",
             app.clock,
@@ -315,7 +322,7 @@ async def _start_listeners(app: App, stack: AsyncExitStack, app_secrets: list[by
             clients,
         )
         refusals = None if clients.proxies else clients.unsigned
-        app.public = Edge(create_public_app(webhook), settings.host, settings.port, refusals=refusals)
+        app.public = Edge(app.tracing.door(create_public_app(webhook)), settings.host, settings.port, refusals=refusals)
         stack.push_async_callback(app.public.stop, STOP_LISTENING_S)
         await app.public.start()
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import click
 
 from services.arguments import META_ID, PHONE, SECONDS, TIMES, URL
+from services.cli_backup import backup, restored
 from services.cli_letters import dead_letters
 from services.cli_move import migrate_to_cluster
 from services.cli_numbers import doctor, onboard, token_in
@@ -60,6 +61,8 @@ main.add_command(doctor)
 main.add_command(migrate)
 main.add_command(migrate_to_cluster)
 main.add_command(verify)
+main.add_command(backup)
+main.add_command(restored)
 main.add_command(ready)
 main.add_command(relay)
 main.add_command(suppress)

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from schemas.ports import EventLog, Lease, Store
-from services import move_mark
+from services import backup, move_mark
 from services.log_sqlite import SqliteLog
 from services.settings import Settings, SettingsError
 from services.sqlite_file import SqliteFile, one, usable
@@ -28,7 +28,8 @@ Holds = Callable[[Lease, float], bool]
 class Edition:
     """A log, a store, and how shards are owned. `around` adds to a shard's work what the edition needs beside it.
 
-    `unpublished`: how many committed events wait in memory to be published.
+    `unpublished`: how many committed events wait in memory to be published. `restored_at`: since when work is done on
+    a backup, 0 where it is none.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Edition:
     file: SqliteFile | None = None
     around: Callable[[Work, Holds], Work] = field(default=lambda work, _: work)
     unpublished: Callable[[], int] = field(default=lambda: 0)
+    restored_at: float = 0
 
 
 async def open_edition(settings: Settings, clock: Clock, stack: AsyncExitStack, vfs: str = "") -> Edition:
@@ -54,7 +56,7 @@ async def open_edition(settings: Settings, clock: Clock, stack: AsyncExitStack, 
             log = SqliteLog(file, settings.partitions, clock)
             store = SqliteStore(file, log, clock)
         _refuse_moved(settings, file)
-        return Edition("embedded", log, store, file=file)
+        return Edition("embedded", log, store, file=file, restored_at=backup.restored_at(file, clock()))
     if not kafka:
         raise SettingsError("COEXIST_DATABASE_URL is set, so COEXIST_KAFKA_BOOTSTRAP_SERVERS must be set as well.")
     if database is None or not database.get_secret_value().startswith(("postgresql://", "postgres://")):

@@ -21,6 +21,7 @@ from services.relay import Relaying
 from services.runner import Runner
 from services.settings import Settings
 from services.sqlite_file import SqliteFile
+from services.tracing import Tracing
 
 Clock = Callable[[], float]
 
@@ -47,6 +48,7 @@ class App:
     book: Audit | None = None
     purging: Purging | None = None
     hearing: Hearing | None = None
+    tracing: Tracing = field(default_factory=Tracing)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     aside: set[asyncio.Task[None]] = field(default_factory=set)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)

@@ -7,6 +7,7 @@ socket opens. Whatever comes of it goes to `inbound` as `send.answered`, which d
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ from sender.graph import ANSWER_S, CONNECT_S, Answer, Graph, body
 from sender.pace import ANSWER_WAIT_S
 from sender.turn import Send
 from services.shard import load_foreign
+from services.tracing import Tracing
 
 APPEND_RETRY_S = 0.5
 EARLY_S_MAX = 1.0
@@ -34,6 +36,8 @@ EARLY_S_MAX = 1.0
 STALE_S = ANSWER_WAIT_S - ANSWER_S - CONNECT_S - 1
 """An attempt that waited longer may be given up before its answer can come, so its request does not leave."""
 
+FINE = ("accepted", "withdrawn")
+"""Outcomes that are no failure."""
 NO_TOKEN = Answer("rejected", reason="no_token")
 
 FOREIGN_TYPES: dict[str, type[State]] = {"i": Alias, "v": Conversation}
@@ -66,6 +70,7 @@ class Sending:
         holds: Callable[[Lease, float], bool],
         clock: Callable[[], float],
         observe: Callable[[str, float], None],
+        tracing: Tracing,
     ) -> None:
         self._log = log_
         self._store = store
@@ -75,11 +80,17 @@ class Sending:
         self._clock = clock
         self._observe = observe
         self._departures = Departures()
+        self._tracing = tracing
 
     async def __call__(self, call: Send, lease: Lease) -> None:
         """Perform one send; see the head of this file for the order of things."""
         token = await self._tokens.of(call.number)
-        await self._tell(call, await self._outcome(call, lease, token) if token is not None else NO_TOKEN)
+        with self._tracing.request(call.trace) as hop:
+            if hop.trace != call.trace:
+                call = replace(call, trace=hop.trace)
+            answer = await self._outcome(call, lease, token) if token is not None else NO_TOKEN
+            await self._tell(call, answer)
+            hop.end(answer.outcome, "" if answer.outcome in FINE else str(answer.code or answer.reason))
 
     async def _outcome(self, call: Send, lease: Lease, token: str) -> Answer:
         hindrance = await self._hindrance(call, lease)

@@ -16,6 +16,8 @@ from services.sandbox.triggers import trigger_body
 from services.sandbox.wire import sign
 
 COEXIST = (sys.executable, str(Path(sys.executable).with_name("coexist")))
+COEXIST_FROM = (sys.executable, "-P", "-c", "from services.cli import main; main()")
+"""The same from another source tree, which PYTHONPATH names."""
 START_S = 20
 STOP_S = 10
 LOOK_S = 0.01
@@ -117,14 +119,23 @@ class Process:
         raise AssertionError(f"not within {deadline_s} s: {self.err.read_text()[-2000:]}")
 
 
-class Service(Process):
-    """`coexist run` with settings from `settings_for`; started again on the same settings it is the same service."""
+def of_source(source, **settings):
+    """How `coexist` of another source tree is started: the command and its environment."""
+    return COEXIST_FROM, environment(**settings) | {"PYTHONPATH": str(source)}
 
-    def __init__(self, settings, folder, *arguments, name="service", client=None):
+
+class Service(Process):
+    """`coexist run` with settings from `settings_for`; started again on the same settings it is the same service.
+
+    `source`: the tree of another version, which runs in place of the one that is tested.
+    """
+
+    def __init__(self, settings, folder, *arguments, name="service", client=None, source=None):
         self.admin = f"http://127.0.0.1:{settings['admin_port']}"
         self.webhook = f"http://127.0.0.1:{settings['port']}/webhooks/meta"
         self.client = client or httpx
-        super().__init__([*COEXIST, "run", *arguments], folder, name, environment(**settings))
+        command, env = (COEXIST, environment(**settings)) if source is None else of_source(source, **settings)
+        super().__init__([*command, "run", *arguments], folder, name, env)
 
     def ready(self):
         """Wait for /readyz; self."""

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import threading
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -88,6 +90,20 @@ def fits(page):
     """Nothing stands out to the right."""
     wide, seen = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
     return wide <= seen
+
+
+@cache
+def _axe():
+    return files("axe_playwright_python").joinpath("axe.min.js").read_text()
+
+
+def violations(page):
+    """What axe-core finds wrong with the page as it stands, as it looks now: the rule, and what breaks it."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(_axe())
+    page.emulate_media(reduced_motion="reduce")
+    report = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [(one["id"], one["impact"], [node["html"] for node in one["nodes"]]) for one in report["violations"]]
 
 
 def measured(what):

@@ -9,7 +9,7 @@ from schemas.ports import Event
 from schemas.topics import OUTBOUND
 from tests.app.rig import CONTACT, NUMBER, service, until
 from tests.app.test_api_console import MANY, seed
-from tests.browser.rig import DESK, PHONE, World, expect, fits, keep_picture, measured, watched
+from tests.browser.rig import DESK, PHONE, World, expect, fits, keep_picture, measured, violations, watched
 
 pytestmark = pytest.mark.browser
 
@@ -76,6 +76,7 @@ def test_every_view_opens_without_an_error_and_fits(browser, busy, view, look):
         expect(page.locator("main h2")).to_have_text(VIEWS[view])
         expect(page.locator("main :is(td, li, dd)").first).to_be_visible()
         assert fits(page)
+        assert violations(page) == []
         keep_picture(page, f"{view.replace('/', '-')}-{look['viewport']['width']}")
 
 
@@ -86,14 +87,26 @@ def test_one_of_each_opens_without_an_error_and_fits(browser, busy, look):
         expect(rows.first).to_contain_text("jaqueta")
         expect(page.locator("main")).to_contain_text("the number (paused here)")
         assert fits(page)
+        assert violations(page) == []
         keep_picture(page, f"conversation-{look['viewport']['width']}")
         page.goto(f"/#/send/{busy.rig.queued[0]}")
         expect(page.locator(".events li").first).to_contain_text("send.requested")
         assert fits(page)
+        assert violations(page) == []
         page.goto("/#/letters")
         page.locator("td a").first.click()
         expect(page.locator("pre")).to_contain_text('"command_id": 7')
         assert fits(page)
+        assert violations(page) == []
+
+
+def test_what_nobody_could_read_or_hear_would_be_found(browser, busy):
+    with watched(browser, busy.url, **PHONE) as page:
+        page.goto("/#/health")
+        expect(page.locator("main h2")).to_have_text("Health")
+        page.evaluate("document.querySelector('main h2').style.color = '#444'")
+        page.evaluate("document.querySelector('main').append(new Image(20, 20))")
+        assert [rule for rule, *_ in violations(page)] == ["color-contrast", "image-alt"]
 
 
 def test_it_is_light_or_dark_as_the_reader_likes(browser, busy):

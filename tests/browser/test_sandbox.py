@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.browser.rig import DESK, PHONE, expect, fits, keep_picture, measured, watched
+from tests.browser.rig import DESK, PHONE, expect, fits, keep_picture, measured, violations, watched
 
 pytestmark = pytest.mark.browser
 
@@ -35,6 +35,7 @@ def test_what_is_typed_on_a_phone_stands_on_the_timeline_within_half_a_second(br
         expect(rows.last.locator(".origin")).to_contain_text("customer" if side == "customer" else "app")
         expect(page.locator("#customer-chat")).to_contain_text(f"{side} says 0")
         expect(page.locator("#app-chat")).to_contain_text(f"{side} says 0")
+        assert violations(page) == []
         keep_picture(page, f"sandbox-{side}")
         measured(f"typed by the {side} to seen, s: {[round(one, 3) for one in took]}")
         assert statistics.median(took) < SEEN_S_MAX
@@ -69,6 +70,12 @@ def test_it_fits_a_phone_shows_the_timeline_first_and_speaks_three_languages(bro
         expect(page.locator("#timeline")).to_be_visible()
         expect(page.locator("#customer")).to_be_hidden()
         assert fits(page)
+        assert violations(page) == []
+        for pane in ("customer", "app"):
+            page.locator(f"[data-pane={pane}]").click()
+            expect(page.locator(f"#{pane}")).to_be_visible()
+            assert violations(page) == []
+        page.locator("[data-pane=timeline]").click()
         keep_picture(page, "sandbox-375")
         for language, tab in (("es", "Cliente"), ("ca", "Client")):
             page.locator("#language").select_option(language)

@@ -20,9 +20,13 @@ AHEAD_PACE = 5
 
 
 class Fleet:
-    """Some processes by name. With `with`: `names` are started, and all are killed at the end, those of `later` too."""
+    """Some processes by name. With `with`: `names` are started, and all are killed at the end, those of `later` too.
 
-    def __init__(self, cluster, folder, graph_url, client, names=tuple(ROLES), later=()):
+    `source`: the tree of another version, as which they begin.
+    """
+
+    def __init__(self, cluster, folder, graph_url, client, names=tuple(ROLES), later=(), source=None):
+        self._source = source
         self._folder, self._client, self._names = folder, client, names
         everybody = (*names, *later, AHEAD)
         self.settings = {name: settings_for(folder / name, graph_url, **cluster.settings) for name in everybody}
@@ -31,7 +35,7 @@ class Fleet:
     def __enter__(self):
         try:
             for name in self._names:
-                self.start(name)
+                self.start(name, self._source)
             for process in self.processes.values():
                 process.ready()
         except BaseException:
@@ -45,10 +49,11 @@ class Fleet:
     def __getitem__(self, name):
         return self.processes[name]
 
-    def start(self, name):
+    def start(self, name, source=None):
+        """Start a process; `source` is the tree of another version."""
         arguments = ROLES[name.partition("-")[0]]
-        folder = self._folder / name
-        self.processes[name] = Service(self.settings[name], folder, *arguments, name=name, client=self._client)
+        folder, about = self._folder / name, {"name": name, "client": self._client, "source": source}
+        self.processes[name] = Service(self.settings[name], folder, *arguments, **about)
         return self.processes[name]
 
     def restart(self, name):

@@ -11,6 +11,7 @@ from sender.graph import ANSWER_S, CONNECT_S, Graph, client
 from sender.pace import ANSWER_WAIT_S
 from sender.turn import Send
 from services.sending import STALE_S, Sending
+from services.tracing import Tracing
 
 OPENED_AT = 1_790_000_000.0
 LEASE = Lease("sender.delivery", 0, "me", 1)
@@ -40,7 +41,7 @@ def sending(log, now, posts):
     class Graph:
         send = staticmethod(post)
 
-    return Sending(log, None, Graph(), Tokens(), lambda *_: True, lambda: now, lambda *_: None)
+    return Sending(log, None, Graph(), Tokens(), lambda *_: True, lambda: now, lambda *_: None, Tracing())
 
 
 def call():
@@ -115,7 +116,7 @@ async def test_a_process_frozen_while_it_connects_sends_not_one_byte(passing, re
     log = Log()
     async with Meta() as meta, client() as http:
         graph = Graph(lambda: http, meta.url, "v26.0")
-        sending = Sending(log, Nobody(), graph, Tokens(), passing.holds, passing.clock, lambda *_: None)
+        sending = Sending(log, Nobody(), graph, Tokens(), passing.holds, passing.clock, lambda *_: None, Tracing())
         await sending(call(), LEASE)
         assert (log.items[-1].outcome, log.items[-1].reason) == ("not_sent", reason)
         await asyncio.wait_for(meta.connected.wait(), 5)

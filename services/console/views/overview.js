@@ -84,7 +84,7 @@ function figure(label, value) {
 }
 
 function section(name, ...children) {
-  return make("section", { "aria-labelledby": `h-${name}` }, make("h3", { id: `h-${name}` }, t(name)), ...children);
+  return make("section", {}, make("h3", {}, t(name)), ...children);
 }
 
 function shareChoice(changed) {
