@@ -236,7 +236,7 @@ def _start_relaying(app: App, stack: AsyncExitStack) -> None:
     """Couriers are made for the API as well, which sends the test event; only the role delivers."""
     edition, client = app.edition, relay_client()
     stack.push_async_callback(client.aclose)
-    registry = Registry(app.store, app.log, app.clock)
+    registry = Registry(app.store, app.log, app.clock, sealer_of(app.settings.encryption_keys))
     app.relaying = Relaying(
         registry,
         app.log,
