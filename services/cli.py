@@ -17,7 +17,7 @@ from services.arguments import META_ID, PHONE, SECONDS, TIMES, URL
 from services.cli_letters import dead_letters
 from services.cli_move import migrate_to_cluster
 from services.cli_numbers import doctor, onboard, token_in
-from services.cli_operate import migrate, ready
+from services.cli_operate import migrate, ready, reseal
 from services.cli_privacy import privacy
 from services.cli_relays import relay
 from services.cli_run import demo, run, sandbox
@@ -58,6 +58,7 @@ main.add_command(dead_letters)
 main.add_command(onboard)
 main.add_command(doctor)
 main.add_command(migrate)
+main.add_command(reseal)
 main.add_command(migrate_to_cluster)
 main.add_command(verify)
 main.add_command(ready)

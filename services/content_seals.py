@@ -37,6 +37,7 @@ CIPHERS_MAX = 1_024
 MARK_PREFIX = "sealed/"
 MARKS_READ = "SELECT name, value FROM installation WHERE name LIKE 'sealed/%'"
 MARK_MAKE = "INSERT INTO installation VALUES (?, ?) ON CONFLICT DO NOTHING"
+MARKS_DROP = "DELETE FROM installation WHERE name LIKE 'sealed/%' AND name <> ?"
 KEY_CHARS_MAX = 100
 """Of a state's key so much is authenticated: Postgres keeps the end of longer ones as a digest."""
 

@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.content_seals import HEAD_BYTES, Seals
-from services.media_store import CHUNK_BYTES, MediaStore
+from services.media_store import CHUNK_BYTES, MediaStore, Part
 from services.sealing import CannotUnseal
 
 MAGIC = b"coexist sealed\x00\x01"
@@ -45,6 +45,37 @@ class SealedMedia:
             await asyncio.to_thread(sealed.unlink, missing_ok=True)
         await asyncio.to_thread(file.unlink)
         return ref
+
+    def refs(self) -> AsyncIterator[str]:
+        """See `MediaStore.refs`."""
+        return self._media.refs()
+
+    async def replace(self, file: Path, ref: str) -> None:
+        """See `MediaStore.replace`."""
+        sealed = await asyncio.to_thread(self._sealed, file) if self._seals.wanted else file
+        await self._media.replace(sealed, ref)
+        await asyncio.to_thread(file.unlink, missing_ok=True)
+
+    async def seal_anew(self, ref: str) -> bool:
+        """Let a file lie as it would be kept now; whether it did not. Raises OSError where no key opens it."""
+        if await self._is_current(ref):
+            return False
+        with Part(self.incoming) as part:
+            async for chunk in self.read(ref):
+                await asyncio.to_thread(part.write, chunk)
+            part.flush()
+            await self.replace(part.path, ref)
+        return True
+
+    async def _is_current(self, ref: str) -> bool:
+        held = b""
+        async for chunk in self._media.read(ref):
+            held += chunk
+            if len(held) >= len(MAGIC) + HEAD_BYTES:
+                break
+        if held[: len(MAGIC)] != MAGIC:
+            return not self._seals.wanted
+        return self._seals.wanted and self._seals.is_current(held[len(MAGIC) :])
 
     async def remove(self, ref: str) -> None:
         """See `MediaStore.remove`."""
