@@ -2,10 +2,12 @@
 
 import pytest
 
+from services.failure import Failure
 from services.move import move
+from services.reseal import reseal
 from services.settings import SettingsError
 from tests.app.rig import service, settings, together, until
-from tests.app.test_at_rest import CANARY, OTHER_KEY, PHONE, holding, sealed, talk
+from tests.app.test_at_rest import CANARY, HEARD_S, KEY, NEW_KEY, OTHER_KEY, PHONE, holding, sealed, talk
 from tests.cluster.rig import Cluster
 from tests.cluster.test_move_steps import PARTITIONS, heard_of, silent
 from tests.kafka.broker import execute
@@ -47,3 +49,20 @@ async def test_a_sealed_folder_moves_as_it_is_and_needs_its_keys(tmp_path):
         async with service(tmp_path, about=about) as rig:
             assert (await rig.data("timeline", "message.added", first))["content"]["body"] == CANARY
             assert await until(lambda: rig.conversation(PHONE))
+
+
+async def test_resealing_a_cluster_leaves_one_key_enough(tmp_path):
+    async with Cluster(partitions=PARTITIONS) as cluster:
+        about = {"pause_minutes": 0, **cluster.settings}
+        async with together(tmp_path, about={**about, **sealed(wanted=False)}) as rig:
+            first, *_ = await talk(rig)
+        assert [value for value in values(cluster.url) if CANARY.encode() in value]
+        keys = sealed(f"{NEW_KEY},{KEY}")
+        done = await reseal(settings(tmp_path, **about, **keys))
+        assert done.states > 4
+        assert [value for value in values(cluster.url) if CANARY.encode() in value] == []
+        async with service(tmp_path, about=about | sealed(NEW_KEY)) as rig:
+            assert (await rig.data("timeline", "message.added", first))["content"]["body"] == CANARY
+            assert await until(lambda: rig.conversation(PHONE), HEARD_S)
+            with pytest.raises(Failure, match="Stop every process first"):
+                await reseal(settings(tmp_path, **about, **sealed(NEW_KEY)))
