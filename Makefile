@@ -34,14 +34,14 @@ test-faults: $(VENV)/dev.stamp ## what takes minutes: kills, freezes and outages
 test-long: $(VENV)/dev.stamp ## everything, in its long variants: more cases, more kills
 	@COEXIST_TEST_LONG=1 $(BIN)/python -m pytest -m "faults or not faults"
 
-check: $(VENV)/dev.stamp ## lint, types, import rules, generated files in step, Kubernetes files valid
+check: $(VENV)/dev.stamp ## lint, types, import rules, generated files in step, Kubernetes files valid, the contract compatible
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --diff .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/coexist schemas export --check schemas/json
 	@$(BIN)/python -m deploy.generate --check
-	@$(BIN)/python -m pytest -q --no-header tests/deploy/test_kubernetes.py
+	@$(BIN)/python -m pytest -q --no-header tests/deploy/test_kubernetes.py tests/contract
 
 format: $(VENV)/dev.stamp ## let ruff format and mend what it can
 	@$(BIN)/ruff format .

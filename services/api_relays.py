@@ -16,25 +16,15 @@ from schemas.ports import Event, Record
 from schemas.topics import TIMELINE, TOPICS
 from services.relay import Relaying
 from services.relay_courier import body_of
-from services.relay_registry import (
-    GONE,
-    PAUSED,
-    RELAYS_MAX,
-    WORKING,
-    Busy,
-    Registry,
-    Relay,
-    TooMany,
-    UnknownRelay,
-    Wanted,
-)
+from services.relay_registry import RELAYS_MAX, Busy, Registry, TooMany, UnknownRelay, Wanted
 from services.relay_shard import TROUBLE_KEY, Trouble, name_of
 from services.relay_signature import secret_bytes
+from services.relay_state import GONE, PAUSED, SEALED, WORKING, Relay
 from services.relay_target import WrongAddress, checked
 from services.running import App
 from services.shard import decode_state
 
-STATES = {PAUSED: "paused", GONE: "gone"}
+STATES = {PAUSED: "paused", GONE: "gone", SEALED: "sealed"}
 T = TypeVar("T")
 
 
@@ -208,6 +198,9 @@ async def _tested(relaying: Relaying, relay: Relay, now: float) -> dict[str, Any
     event = Event(
         f"test:{uuid.uuid4()}", "relay.test", "test", b'{"relay_id":"%s"}' % relay.relay_id.encode(), now, now
     )
+    if relay.paused_because == SEALED:
+        fix = "Put its key back into COEXIST_ENCRYPTION_KEYS and start again, or rotate the relay's secret."
+        raise HTTPException(409, {"title": "no key opens the relay's secret", "fix": fix})
     body = body_of(Record("test", 0, 0, event, now))
     started = time.monotonic()
     result = await relaying.courier(relay).attempt(event, body)

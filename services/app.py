@@ -41,7 +41,8 @@ from services.log_sqlite import SqliteLog
 from services.media import MediaWorker
 from services.media_address import resolver
 from services.media_fetch import Fetcher
-from services.media_store import open_store
+from services.media_sealed import SealedMedia
+from services.media_store import MediaStore, open_store
 from services.metrics import Metrics
 from services.private_contacts import PrivateContacts
 from services.purge import Purging
@@ -54,7 +55,6 @@ from services.running import App, Clock, figures
 from services.sealing import Sealer, sealer_of
 from services.sending import Sending
 from services.settings import Settings, guarded, secrets, short_secrets
-from services.store_sqlite import SqliteStore
 from services.tracing import tracing_of
 
 ROLES = ("ingest", "echo-sync", "sender", "media", "relay")
@@ -211,11 +211,11 @@ def _start_privacy(app: App, stack: AsyncExitStack) -> None:
         app.clock,
         file_log=log_ if isinstance(log_, SqliteLog) else None,
         scrub=file.scrub if file is not None else None,
-        media=open_store(app.settings.media_url, app.settings.data_dir),
+        media=_media_store(app),
     )
     _start(app, stack, Erasures(SWEPT), app.purging)
-    if isinstance(log_, SqliteLog) and isinstance(app.store, SqliteStore):
-        read_up_to = partial(app.store.read_by_all, app.inputs())
+    if isinstance(log_, SqliteLog) and app.edition.read_by_all is not None:
+        read_up_to = partial(app.edition.read_by_all, app.inputs())
         keeper = LogKeeper(log_, topics_kept_s(app.settings), read_up_to, app.clock)
         task = asyncio.create_task(keeper.run(), name="retention")
         app.tasks.append(task)
@@ -223,7 +223,7 @@ def _start_privacy(app: App, stack: AsyncExitStack) -> None:
 
 
 def _start_media(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> None:
-    store = open_store(app.settings.media_url, app.settings.data_dir)
+    store = _media_store(app)
     client = graph.client(transport)
     stack.push_async_callback(client.aclose)
     url, version = app.settings.meta_graph_url.rstrip("/"), app.settings.meta_graph_version
@@ -234,11 +234,16 @@ def _start_media(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTran
     stack.push_async_callback(app.media.close)
 
 
+def _media_store(app: App) -> MediaStore:
+    store, seals = open_store(app.settings.media_url, app.settings.data_dir), app.edition.seals
+    return store if seals is None else SealedMedia(store, seals)
+
+
 def _start_relaying(app: App, stack: AsyncExitStack) -> None:
     """Couriers are made for the API as well, which sends the test event; only the role delivers."""
     edition, client = app.edition, relay_client()
     stack.push_async_callback(client.aclose)
-    registry = Registry(app.store, app.log, app.clock)
+    registry = Registry(app.store, app.log, app.clock, sealer_of(app.settings.encryption_keys))
     app.relaying = Relaying(
         registry,
         app.log,

@@ -18,7 +18,7 @@ from services.cli_backup import backup, restored
 from services.cli_letters import dead_letters
 from services.cli_move import migrate_to_cluster
 from services.cli_numbers import doctor, onboard, token_in
-from services.cli_operate import migrate, ready
+from services.cli_operate import migrate, ready, reseal
 from services.cli_privacy import privacy
 from services.cli_relays import relay
 from services.cli_run import demo, run, sandbox
@@ -59,6 +59,7 @@ main.add_command(dead_letters)
 main.add_command(onboard)
 main.add_command(doctor)
 main.add_command(migrate)
+main.add_command(reseal)
 main.add_command(migrate_to_cluster)
 main.add_command(verify)
 main.add_command(backup)

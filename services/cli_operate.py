@@ -73,6 +73,33 @@ def migrate() -> None:
     click.echo(f"The schema of {where} is up to date.")
 
 
+@click.command()
+def reseal() -> None:
+    """Store everything as it would be written now, with the service stopped.
+
+    \b
+    After this,
+    - keys behind the first of COEXIST_ENCRYPTION_KEYS are needed no more;
+    - what was written before COEXIST_ENCRYPT_CONTENT was set is sealed as well;
+    - where COEXIST_ENCRYPT_CONTENT is not set, nothing is sealed any more but tokens and secrets.
+
+    Records on Kafka are never sealed. What is cut off is done when this is run again. Backups stay as they were.
+    """  # noqa: D301 - the backspace tells click not to fill these lines
+    from services.cli_move import plainly  # noqa: PLC0415
+    from services.reseal import reseal as work  # noqa: PLC0415
+
+    settings = settings_or_exit()
+    try:
+        with plainly("Run it again once it answers: it does what is left."):
+            done = asyncio.run(work(settings))
+    except OSError as problem:
+        raise Failure(f"A file of media cannot be used: {problem}. Run it again once that is mended.") from None
+    click.echo(
+        f"Written anew: {done.states:,} states, {done.batches:,} batches of records and {done.media:,} files, "
+        f"of {done.seen:,} in all."
+    )
+
+
 async def _migrate(settings: "Settings") -> str:
     """Do it; what was brought up to date."""
     from contextlib import AsyncExitStack  # noqa: PLC0415

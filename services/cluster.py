@@ -11,12 +11,13 @@ from schemas.ports import Lease, LogUnavailable
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES
 from sender.delivery import Delivery
 from services import kafka_topics, move_mark
-from services.edition import Edition, Holds, Work
+from services.content_seals import MARK_MAKE, MARKS_READ, Seals, seals_of
+from services.edition import Edition, Holds, Work, sealed
 from services.kafka_client import Kafka, kafka_of
 from services.log_kafka import KafkaLog
 from services.outbox import Outbox
 from services.owner import own_name
-from services.postgres import Postgres
+from services.postgres import Postgres, numbered
 from services.settings import Settings, SettingsError
 from services.sqlite_file import usable
 from services.store_postgres import PostgresStore
@@ -37,6 +38,7 @@ async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
         stack.push_async_callback(database.close)
         await database.start()
         await _refuse_half_moved(database)
+        seals = await _seals(settings, database)
         log = KafkaLog(kafka, settings.partitions, groups_of(settings.topic_prefix))
         stack.push_async_callback(log.close)
         await log.start()
@@ -44,11 +46,22 @@ async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
         raise SettingsError(f"The cluster cannot be used: {problem}.") from None
     with usable(settings.data_dir / "admin.json"):
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-    store = PostgresStore(database, settings.partitions)
+    store = PostgresStore(database, settings.partitions, seals)
     publishing = _Publishing(store, kafka, log)
     stack.push_async_callback(publishing.outbox.close)
     owner = own_name(settings.data_dir, stack)
-    return Edition("cluster", log, store, owner, LEASE_TTL_S, None, publishing.around, publishing.outbox.unpublished)
+    unpublished = publishing.outbox.unpublished
+    kept = sealed(store, seals)
+    return Edition("cluster", log, kept, owner, LEASE_TTL_S, None, publishing.around, unpublished, seals=seals)
+
+
+async def _seals(settings: Settings, database: Postgres) -> Seals | None:
+    """What opens and seals the states. Raises SettingsError when a key is missing."""
+    rows = await database.rows(MARKS_READ)
+    seals = seals_of(settings, {row[0]: row[1] for row in rows})
+    if seals is not None and seals.wanted:
+        await database.rows(numbered(MARK_MAKE), *seals.mark())
+    return seals
 
 
 def groups_of(prefix: str) -> dict[tuple[str, ...], str]:

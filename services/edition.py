@@ -3,15 +3,17 @@
 The cluster's modules are imported only when the cluster is used.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from schemas.ports import EventLog, Lease, Store
 from services import backup, move_mark
+from services.content_seals import MARK_MAKE, Seals, marks_in, seals_of
 from services.log_sqlite import SqliteLog
 from services.settings import Settings, SettingsError
 from services.sqlite_file import SqliteFile, one, usable
+from services.store_sealed import SealedStore
 from services.store_sqlite import SqliteStore
 
 FILE_NAME = "coexist.db"
@@ -22,14 +24,16 @@ OWNER = "embedded"
 Clock = Callable[[], float]
 Work = Callable[[Lease], Awaitable[None]]
 Holds = Callable[[Lease, float], bool]
+ReadByAll = Callable[[Mapping[str, Sequence[str]], str, int], int]
 
 
 @dataclass(slots=True)
 class Edition:
     """A log, a store, and how shards are owned. `around` adds to a shard's work what the edition needs beside it.
 
-    `unpublished`: how many committed events wait in memory to be published. `restored_at`: since when work is done on
-    a backup, 0 where it is none.
+    `unpublished`: how many committed events wait in memory to be published. `read_by_all`: up to which offset everybody
+    has read a partition of the embedded log. `seals`: what opens and seals content at rest, where any is sealed.
+    `restored_at`: since when work is done on a backup, 0 where it is none.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Edition:
     file: SqliteFile | None = None
     around: Callable[[Work, Holds], Work] = field(default=lambda work, _: work)
     unpublished: Callable[[], int] = field(default=lambda: 0)
+    read_by_all: ReadByAll | None = None
+    seals: Seals | None = None
     restored_at: float = 0
 
 
@@ -53,10 +59,15 @@ async def open_edition(settings: Settings, clock: Clock, stack: AsyncExitStack, 
         with usable(settings.data_dir / FILE_NAME):
             file = SqliteFile(settings.data_dir / FILE_NAME, vfs)
             stack.push_async_callback(file.close)
-            log = SqliteLog(file, settings.partitions, clock)
+            seals = seals_of(settings, marks_in(file.reading))
+            log = SqliteLog(file, settings.partitions, clock, seals)
             store = SqliteStore(file, log, clock)
         _refuse_moved(settings, file)
-        return Edition("embedded", log, store, file=file, restored_at=backup.restored_at(file, clock()))
+        if seals is not None and seals.wanted:
+            file.script(MARK_MAKE, seals.mark())
+        since = backup.restored_at(file, clock())
+        wrapped, read_by_all = sealed(store, seals), store.read_by_all
+        return Edition("embedded", log, wrapped, file=file, read_by_all=read_by_all, seals=seals, restored_at=since)
     if not kafka:
         raise SettingsError("COEXIST_DATABASE_URL is set, so COEXIST_KAFKA_BOOTSTRAP_SERVERS must be set as well.")
     if database is None or not database.get_secret_value().startswith(("postgresql://", "postgres://")):
@@ -68,6 +79,11 @@ async def open_edition(settings: Settings, clock: Clock, stack: AsyncExitStack, 
     except ModuleNotFoundError as problem:
         raise SettingsError(f"{problem.name} is not installed. pip install 'coexist[kafka,postgres]'.") from None
     return await open_cluster(settings, stack)
+
+
+def sealed(store: Store, seals: Seals | None) -> Store:
+    """The store, with its values sealed where that is wanted or was once."""
+    return store if seals is None else SealedStore(store, seals)
 
 
 def _refuse_moved(settings: Settings, file: SqliteFile) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from schemas.ports import Event, LogUnavailable, Reader, Record
 from schemas.topics import TOPICS, partition_of
+from services.content_seals import Seals
 from services.log_tail import Place, Row, Tail
 from services.sqlite_file import SqliteFile, one
 
@@ -50,16 +51,29 @@ class PartitionsChanged(Exception):
 
 
 class LogFile:
-    """The rows of the log as a connection sees them; also for readers beside the running service."""
+    """The rows of the log as a connection sees them; also for readers beside the running service.
 
-    def __init__(self, connection: apsw.Connection, partitions: int) -> None:
+    `seals`: what opens and seals batches, where they are sealed.
+    """
+
+    def __init__(self, connection: apsw.Connection, partitions: int, seals: Seals | None = None) -> None:
         self._connection = connection
+        self._seals = seals
         rows = connection.execute("SELECT topic, number FROM topics")
         self._base = {str(topic): int(cast("int", number)) * partitions for topic, number in rows}
 
     def row_id(self, topic: str, partition: int, offset: int) -> int:
         """The id of the row whose last record has this offset."""
         return (self._base[topic] + partition) << OFFSET_BITS | offset
+
+    def encoded(self, row_id: int, events: Sequence[Event]) -> bytes:
+        """The batch of a row as it is stored."""
+        batch = _encoder.encode(events)
+        return batch if self._seals is None else self._seals.seal(batch, f"log/{row_id}")
+
+    def decoded(self, row_id: int, batch: bytes) -> list[Event]:
+        """The events of a stored batch. Raises CannotUnseal."""
+        return _decoder.decode(batch if self._seals is None else self._seals.open(batch, f"log/{row_id}"))
 
     def end(self, topic: str, partition: int) -> int:
         """The offset after the newest committed record."""
@@ -73,7 +87,7 @@ class LogFile:
         span = (self.row_id(topic, partition, offset), self.row_id(topic, partition, _OFFSETS))
         rows = self._connection.execute(SELECT, (*span, limit))
         for row in rows:
-            found.extend(_records(cast("Row", row), topic, partition, offset))
+            found.extend(self.records(cast("Row", row), topic, partition, offset))
             if len(found) >= limit:
                 break
         rows.close()
@@ -83,19 +97,31 @@ class LogFile:
         """The records that share a row with the one at `offset`."""
         span = (self.row_id(topic, partition, offset), self.row_id(topic, partition, _OFFSETS))
         row = self._connection.execute(SELECT, (*span, 1)).fetchone()
-        return [] if row is None else _records(cast("Row", row), topic, partition)
+        return [] if row is None else self.records(cast("Row", row), topic, partition)
+
+    def records(self, row: Row, topic: str, partition: int, offset: int = 0) -> list[Record]:
+        """The records of a stored row, from `offset` on."""
+        row_id, count, appended_at, batch = row
+        first = (row_id & _OFFSETS) - count + 1
+        return [
+            Record(topic, partition, first + index, event, appended_at)
+            for index, event in enumerate(self.decoded(row_id, batch))
+            if first + index >= offset
+        ]
 
 
 class SqliteLog:
     """The `EventLog` port on an SQLite file. Appends of one moment share one commit."""
 
-    def __init__(self, file: SqliteFile, partitions: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, file: SqliteFile, partitions: int, clock: Callable[[], float], seals: Seals | None = None
+    ) -> None:
         self.partitions = partitions
         self._file = file
         self._clock = clock
         _prepare(file, partitions)
-        self._rows = LogFile(file.reading, partitions)
-        self._tail = Tail(_records)
+        self._rows = LogFile(file.reading, partitions, seals)
+        self._tail = Tail(self._rows.records)
         self._next: dict[Place, int] = {}
         self._durable: dict[Place, int] = {}
         self._readers: dict[Place, set[asyncio.Event]] = {}
@@ -156,7 +182,8 @@ class SqliteLog:
             for start in range(0, len(events), BATCH_RECORDS_MAX):
                 chunk = events[start : start + BATCH_RECORDS_MAX]
                 first, following = self._next[place], self._next[place] + len(chunk)
-                row = (self._rows.row_id(*place, following - 1), len(chunk), now, _encoder.encode(chunk))
+                row_id = self._rows.row_id(*place, following - 1)
+                row = (row_id, len(chunk), now, self._rows.encoded(row_id, chunk))
                 connection.execute(INSERT, row)
                 self._tail.add(place, first, row)
                 self._next[place] = following
@@ -194,9 +221,9 @@ class SqliteLog:
                 if row is None:
                     return
                 first = (row[0] & _OFFSETS) - row[1] + 1
-                events = _decoder.decode(row[3])
+                events = self._rows.decoded(row[0], row[3])
                 changed = [left.pop(first + index, event) for index, event in enumerate(events)]
-                connection.execute(REWRITE, (_encoder.encode(changed), row[0]))
+                connection.execute(REWRITE, (self._rows.encoded(row[0], changed), row[0]))
                 left = {offset: event for offset, event in left.items() if offset > row[0] & _OFFSETS}
 
         await self._file.write(job)
@@ -308,16 +335,6 @@ class SqliteReader:
     async def close(self) -> None:
         """See `Reader.close`."""
         self._log.unwatch(self._topics, self._partition, self._ready)
-
-
-def _records(row: Row, topic: str, partition: int, offset: int = 0) -> list[Record]:
-    row_id, count, appended_at, batch = row
-    first = (row_id & _OFFSETS) - count + 1
-    return [
-        Record(topic, partition, first + index, event, appended_at)
-        for index, event in enumerate(_decoder.decode(batch))
-        if first + index >= offset
-    ]
 
 
 def partitions_of(connection: apsw.Connection) -> int | None:

@@ -8,7 +8,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
-from services.media_store import make_incoming, reference
+from services.media_store import is_reference, make_incoming, reference
 from services.settings import SettingsError
 
 
@@ -50,6 +50,24 @@ class MediaBucket:
             raise OSError(type(problem).__name__) from None
         async for chunk in found.stream():
             yield bytes(chunk)
+
+    async def refs(self) -> AsyncIterator[str]:
+        """See `MediaStore.refs`."""
+        try:
+            async for page in obstore.list(self._store):
+                for found in page:
+                    if is_reference(found["path"]):
+                        yield found["path"]
+        except BaseError as problem:
+            raise OSError(type(problem).__name__) from None
+
+    async def replace(self, file: Path, ref: str) -> None:
+        """See `MediaStore.replace`."""
+        try:
+            await obstore.put_async(self._store, ref, file)
+        except BaseError as problem:
+            raise OSError(type(problem).__name__) from None
+        await asyncio.to_thread(file.unlink)
 
     async def remove(self, ref: str) -> None:
         """See `MediaStore.remove`."""

@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from services.media_store import CHUNK_BYTES, INCOMING_NAME, make_incoming, reference
+from services.media_store import CHUNK_BYTES, INCOMING_NAME, is_reference, make_incoming, reference
 
 
 class MediaFolder:
@@ -35,6 +35,16 @@ class MediaFolder:
         finally:
             file.close()
 
+    async def refs(self) -> AsyncIterator[str]:
+        """See `MediaStore.refs`."""
+        for path in await asyncio.to_thread(lambda: sorted(self._root.glob("*/*"))):
+            if is_reference(ref := path.relative_to(self._root).as_posix()):
+                yield ref
+
+    async def replace(self, file: Path, ref: str) -> None:
+        """See `MediaStore.replace`."""
+        await asyncio.to_thread(_replace, file, self._root / ref)
+
     async def remove(self, ref: str) -> None:
         """See `MediaStore.remove`."""
         await asyncio.to_thread((self._root / ref).unlink, missing_ok=True)
@@ -49,6 +59,12 @@ def _move(file: Path, to: Path) -> None:
         file.replace(to)
     _sync(to.parent)
     _sync(to.parent.parent)
+
+
+def _replace(file: Path, at: Path) -> None:
+    _sync(file)
+    file.replace(at)
+    _sync(at.parent)
 
 
 def _sync(path: Path) -> None:

@@ -39,8 +39,25 @@ class MediaStore(Protocol):
     def read(self, ref: str) -> AsyncIterator[bytes]:
         """What stands under a reference, in chunks. Raises FileNotFoundError where there is nothing."""
 
+    def refs(self) -> AsyncIterator[str]:
+        """Every reference under which something stands, in no certain order."""
+
+    async def replace(self, file: Path, ref: str) -> None:
+        """Put a file in the place of what stands under a reference; `file` is gone when this returns.
+
+        For the same content in another form. At every instant one of the two stands there. Raises OSError.
+        """
+
     async def remove(self, ref: str) -> None:
         """Remove what stands under a reference, for whoever shares it. Silent where there is nothing."""
+
+
+DIGEST_CHARS = 64
+
+
+def is_reference(ref: str) -> bool:
+    """Is it a name that `reference` gives?"""
+    return len(ref) == DIGEST_CHARS + 3 and ref == reference(ref[3:])
 
 
 def reference(sha256: str) -> str:

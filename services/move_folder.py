@@ -17,6 +17,7 @@ from schemas.ports import Event
 from schemas.topics import TOPICS, partition_of
 from services import log_sqlite
 from services import statements as sql
+from services.content_seals import seals_for
 from services.edition import FILE_NAME
 from services.log_sqlite import LogFile, PartitionsChanged
 from services.move_mark import MARK, MARK_READ, Mark, read, stored
@@ -52,7 +53,7 @@ class Part:
 
 
 class Folder:
-    """An embedded data folder under our lock. Raises Refused, FileInUse or FolderUnusable."""
+    """An embedded data folder under our lock. Raises Refused, FileInUse, FolderUnusable or SettingsError."""
 
     def __init__(self, settings: Settings) -> None:
         self.path: Path = settings.data_dir
@@ -62,6 +63,7 @@ class Folder:
         self.partitions = settings.partitions
         self.now = time.time()
         with usable(path):
+            self._seals = seals_for(settings, path)
             self._file = SqliteFile(path)
 
     async def close(self) -> None:
@@ -109,7 +111,7 @@ class Folder:
 
     def parts(self) -> list[Part]:
         """All partitions of all topics."""
-        rows = LogFile(self._file.reading, self.partitions)
+        rows = LogFile(self._file.reading, self.partitions, self._seals)
         read_to: dict[tuple[str, int], int] = {}
         for slot, topic, position in self._rows("SELECT slot, topic, position FROM positions"):
             place = topic, slot % SHARDS_MAX
@@ -127,7 +129,7 @@ class Folder:
 
     def events(self, part: Part, offset: int) -> Iterator[list[tuple[Event, float]]]:
         """Every offset's event from `offset` on, with when it was appended, in pieces."""
-        rows = LogFile(self._file.reading, self.partitions)
+        rows = LogFile(self._file.reading, self.partitions, self._seals)
         stand_in = self._stand_in(part)
         while offset < part.end:
             records = rows.read(part.topic, part.partition, offset, READ_RECORDS)

@@ -15,6 +15,7 @@ from pathlib import Path
 import apsw
 
 from schemas.ports import LogUnavailable
+from services.content_seals import seals_for, seals_of
 from services.edge import CannotListen, listen
 from services.edition import FILE_NAME
 from services.log_sqlite import PartitionsChanged, partitions_of
@@ -59,14 +60,19 @@ async def examine(settings: Settings, roles: Sequence[str]) -> AsyncIterator[Fin
 
 
 def encryption_keys(settings: Settings) -> Iterator[Finding]:
-    """The keys for secrets at rest, where some are given."""
-    if settings.encryption_keys:
-        try:
-            sealer_of(settings.encryption_keys)
-        except SettingsError as problem:
-            yield Finding("encryption keys", ok=False, says="cannot be used", fix=str(problem))
-        else:
-            yield Finding("encryption keys", ok=True, says=f"{len(settings.encryption_keys)} set")
+    """The keys for secrets and content at rest, where some are given or needed."""
+    path, keys = settings.data_dir / FILE_NAME, settings.encryption_keys
+    try:
+        sealer_of(keys)
+        seals = seals_for(settings, path) if path.exists() else seals_of(settings, {})
+    except SettingsError as problem:
+        yield Finding("encryption keys", ok=False, says="cannot be used" if keys else "not set", fix=str(problem))
+    except apsw.Error:
+        return  # told of the file itself
+    else:
+        content = ", content is sealed" if seals is not None and seals.wanted else ""
+        if keys:
+            yield Finding("encryption keys", ok=True, says=f"{len(keys)} set{content}")
 
 
 def machine(folder: Path) -> Iterator[Finding]:

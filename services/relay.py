@@ -17,8 +17,9 @@ from services.leases import LeaseKeeper
 from services.media_address import Resolve
 from services.metrics import Metrics
 from services.relay_courier import Courier
-from services.relay_registry import Registry, Relay
+from services.relay_registry import Busy, Registry
 from services.relay_shard import RelayShard, name_of
+from services.relay_state import Relay
 
 LOOK_S = 1.0
 
@@ -51,6 +52,7 @@ class Relaying:
     async def run(self) -> None:
         """Serve until cancelled; an unforeseen failure of one relay ends it all."""
         try:
+            await self._seal_anew()
             while True:
                 try:
                     await self._look()
@@ -65,6 +67,12 @@ class Relaying:
                     await asyncio.sleep(LOOK_S)
         finally:
             await self._stop(list(self._served))
+
+    async def _seal_anew(self) -> None:
+        try:
+            await self.registry.seal_anew()
+        except Busy:
+            log.info("relays_not_sealed_anew", reason="tried again at the next start")
 
     def backlog(self) -> dict[str, int]:
         """Events not yet delivered by this process's shards, by relay."""

@@ -18,9 +18,10 @@ from schemas.cloudevents import cloudevent
 from schemas.ports import Event, LogUnavailable, Record
 from sender.graph import tls
 from services.media_address import Forbidden, Resolve
-from services.relay_registry import GONE as GONE_FOR_GOOD
-from services.relay_registry import Busy, Registry, Relay, UnknownRelay
+from services.relay_registry import Busy, Registry, UnknownRelay
 from services.relay_signature import headers
+from services.relay_state import GONE as GONE_FOR_GOOD
+from services.relay_state import Relay
 from services.relay_target import target
 
 ATTEMPT_S = 15.0

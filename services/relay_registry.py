@@ -12,9 +12,12 @@ from time import monotonic
 import msgspec
 from msgspec.structs import replace
 
-from schemas.ports import FAR, Commit, EventLog, Fenced, Lease, LogUnavailable, Row, State, Store
+from schemas.ports import FAR, Commit, EventLog, Fenced, Lease, LogUnavailable, Row, Store
 from schemas.topics import partition_of
+from services.relay_secrets import RelaySecrets
 from services.relay_signature import new_secret
+from services.relay_state import Relay, Replay
+from services.sealing import Sealer
 from services.shard import decode_state
 
 NAME = "services.relays"
@@ -30,41 +33,6 @@ REPLAYS_MAX = 16
 """Replays of a relay that are remembered; the oldest are over by then, or were asked for in error."""
 SECRETS_MAX = 2
 SKIPS_MAX = 100
-
-WORKING, PAUSED, GONE = "", "operator", "gone"
-
-
-class Replay(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Send the events of one number on one topic again, from a `seq` on, up to an offset (exclusive)."""
-
-    id: str
-    number: str
-    topic: str
-    from_seq: int
-    until_offset: int
-
-
-class Relay(State):
-    """One relay. `begins`: offsets per topic and partition from which it reads. Empty filters let everything pass.
-
-    `secrets`: the newest first; two while they are rotated. `paused_because`: empty, operator, or gone (HTTP 410).
-    """
-
-    relay_id: str = ""
-    url: str = ""
-    topics: list[str] = []
-    types: list[str] = []
-    numbers: list[str] = []
-    secrets: list[str] = []
-    created_at: float = 0
-    begins: dict[str, list[int]] = {}
-    paused_because: str = ""
-    replays: list[Replay] = []
-    skips: list[str] = []
-
-    def wants(self, type_: str, number: str) -> bool:
-        """Does an event of this type and number go out?"""
-        return (not self.types or type_ in self.types) and (not self.numbers or number in self.numbers)
 
 
 class Busy(Exception):
@@ -92,25 +60,37 @@ class Wanted:
 
 
 class Registry:
-    """Reads and changes the relays of the installation."""
+    """Reads and changes the relays of the installation. `sealer` keeps their secrets."""
 
-    def __init__(self, store: Store, log: EventLog, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, log: EventLog, clock: Callable[[], float], sealer: Sealer) -> None:
         self._store = store
+        self._secrets = RelaySecrets(sealer)
         self._log = log
         self._clock = clock
 
     async def relays(self) -> list[Relay]:
         """All relays, the oldest first."""
+        return [self._usable(relay) for relay in await self._stored()]
+
+    async def seal_anew(self) -> None:
+        """Keep every secret under the first key, also what was kept before there was one. Raises Busy."""
+        for relay in await self._stored():
+            if not self._secrets.is_current(relay):
+                await self._change(relay.relay_id, lambda known: known)
+
+    async def _stored(self) -> list[Relay]:
         found = await self._store.heads(NAME, SHARD, LINE, FAR, RELAYS_MAX)
         return [decode_state(Relay, value) for _, value in found]
+
+    def _usable(self, stored: Relay) -> Relay:
+        return self._secrets.usable(self._secrets.opened(stored))
 
     async def relay(self, relay_id: str) -> Relay:
         """One relay. Raises UnknownRelay."""
         value = (await self._store.load(NAME, SHARD, [_key(relay_id)])).get(_key(relay_id))
         if value is None:
             raise UnknownRelay
-        found: Relay = decode_state(Relay, value)
-        return found
+        return self._usable(decode_state(Relay, value))
 
     async def add(self, wanted: Wanted) -> Relay:
         """A new relay, from now on or from the start of what is kept. Raises TooMany or Busy."""
@@ -177,7 +157,7 @@ class Registry:
 
         found = await self._change(relay_id, known)
         assert found is not None  # noqa: S101 - `known` returns one or raises
-        return found
+        return self._secrets.usable(found)
 
     async def _change(self, relay_id: str, change: Callable[[Relay | None], Relay | None]) -> Relay | None:
         """Read, change and write under the registry's lease, so that two changes never meet."""
@@ -185,8 +165,8 @@ class Registry:
             lease = await self._turn()
             try:
                 value = (await self._store.load(NAME, SHARD, [_key(relay_id)])).get(_key(relay_id))
-                relay = change(None if value is None else decode_state(Relay, value))
-                row = None if relay is None else Row(msgspec.msgpack.encode(relay), None, relay.line, relay.place)
+                relay = change(None if value is None else self._secrets.opened(decode_state(Relay, value)))
+                row = None if relay is None else self._row(relay)
                 await self._store.commit(Commit(lease, rows={_key(relay_id): row}))
             finally:
                 await self._store.release(lease)
@@ -204,6 +184,9 @@ class Registry:
             if monotonic() > give_up:
                 raise Busy
             await asyncio.sleep(LOOK_S)
+
+    def _row(self, relay: Relay) -> Row:
+        return Row(msgspec.msgpack.encode(self._secrets.sealed(relay)), None, relay.line, relay.place)
 
 
 def _key(relay_id: str) -> str:

@@ -14,7 +14,7 @@ import structlog
 from schemas.ports import Commit, EventLog, Lease, LogUnavailable, Reader, Record, Row, State, Store
 from schemas.topics import partition_of
 from services.relay_courier import GONE, Courier, Result
-from services.relay_registry import Replay
+from services.relay_state import Replay
 from services.shard import decode_state
 
 BATCH_RECORDS = 64

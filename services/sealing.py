@@ -39,7 +39,7 @@ class Sealer:
     """Seals under the first of the keys and unseals under any of them."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
+        self._ciphers = {key_id(key): AESGCM(key) for key in keys}
         self._current = next(iter(self._ciphers), b"")
 
     def __bool__(self) -> bool:
@@ -71,6 +71,11 @@ class Sealer:
 
 def sealer_of(keys: Sequence[SecretStr]) -> Sealer:
     """A sealer with the keys of the settings. Raises SettingsError for one that is no key."""
+    return Sealer(keys_of(keys))
+
+
+def keys_of(keys: Sequence[SecretStr]) -> list[bytes]:
+    """The keys of the settings. Raises SettingsError for one that is no key."""
     found = []
     for nth, secret in enumerate(keys, 1):
         try:
@@ -80,8 +85,9 @@ def sealer_of(keys: Sequence[SecretStr]) -> Sealer:
         if len(key) != KEY_BYTES:
             raise SettingsError(f"Key {nth} of COEXIST_ENCRYPTION_KEYS is not {KEY_BYTES} bytes in base64. {HOW}")
         found.append(key)
-    return Sealer(found)
+    return found
 
 
-def _key_id(key: bytes) -> bytes:
+def key_id(key: bytes) -> bytes:
+    """By which an envelope names its key; it tells nothing of it."""
     return blake2b(key, digest_size=ID_BYTES, person=b"coexist key id").digest()

@@ -120,6 +120,9 @@ class Settings(BaseModel):
     encryption_keys: Annotated[list[SecretStr], BeforeValidator(_listed)] = Field(
         [], description="keys for secrets at rest, 32 bytes in base64, comma-separated; the first seals, all unseal"
     )
+    encrypt_content: bool = Field(
+        False, description="1: what people write is sealed under the encryption keys in log, store and media store"
+    )
     meta_app_id: str = Field("", description="the Meta app's id")
     meta_graph_url: Address = Field("https://graph.facebook.com", description="the Graph API's address")
     meta_graph_version: str = Field("v26.0", description="the Graph API's version")

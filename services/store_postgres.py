@@ -12,6 +12,7 @@ from schemas.ports import NOWHERE, Attendance, Commit, Event, Fenced, Lease, Log
 from schemas.topics import TOPICS, partition_of
 from services import statements as shared
 from services import statements_postgres as sql
+from services.content_seals import Seals, about_outbox
 from services.postgres import Postgres, numbered
 from services.store_sqlite import KEY_BYTES, SHARDS_MAX, sequenced
 
@@ -51,11 +52,15 @@ class _Outputs:
 
 
 class PostgresStore:
-    """See `Store`. `told` is called with what a commit put into the outbox, once it is durable."""
+    """See `Store`. `told` is called with what a commit put into the outbox, once it is durable.
 
-    def __init__(self, database: Postgres, partitions: int) -> None:
+    `seals`: what seals the batches of the outbox, where content is sealed; the states are `SealedStore`'s.
+    """
+
+    def __init__(self, database: Postgres, partitions: int, seals: Seals | None = None) -> None:
         self._database = database
         self._partitions = partitions
+        self._seals = seals
         self._numbers: dict[str, int] = {}
         self._counters: dict[Lease, dict[Counter, int]] = {}
         self._doubtful: set[Lease] = set()
@@ -161,7 +166,7 @@ class PostgresStore:
             raise _fenced(lease)
         outputs = await self._outputs(lease, commit.outputs)
         slot = await self._slot(lease.processor, lease.shard)
-        values = [*_positions(commit.positions), *_states(commit.rows), *_counters(outputs), *_batches(outputs)]
+        values = [*_positions(commit.positions), *_states(commit.rows), *_counters(outputs), *self._batches(outputs)]
         try:
             done = await self._database.one(sql.COMMIT, slot, lease.owner, lease.epoch, *values)
         except LogUnavailable:
@@ -225,7 +230,17 @@ class PostgresStore:
         """Up to `limit` batches that end beyond the running number `after`, in order."""
         slot = await self._slot(lease.processor, lease.shard)
         rows = await self._database.rows(sql.OUTBOX, slot, *line, after, limit)
-        return [OutboxBatch(row[0], row[1], row[2], _decoder.decode(row[4])) for row in rows]
+        return [OutboxBatch(row[0], row[1], row[2], decoded_batch(row[4], line, self._seals)) for row in rows]
+
+    def _batches(self, outputs: _Outputs) -> tuple[list[Any], ...]:
+        batches = outputs.batches
+        return (
+            [batch.topic for batch in batches],
+            [batch.partition for batch in batches],
+            [batch.last for batch in batches],
+            [len(batch.events) for batch in batches],
+            [_encoded_batch(batch, self._seals) for batch in batches],
+        )
 
     async def outbox_drop(self, lease: Lease, published: dict[Line, int]) -> None:
         """Forget the batches that end at or before these running numbers."""
@@ -293,12 +308,11 @@ def _counters(outputs: _Outputs) -> tuple[list[Any], ...]:
     return [topic for topic, _ in counted], [key.encode() for _, key in counted], list(counted.values())
 
 
-def _batches(outputs: _Outputs) -> tuple[list[Any], ...]:
-    batches = outputs.batches
-    return (
-        [batch.topic for batch in batches],
-        [batch.partition for batch in batches],
-        [batch.last for batch in batches],
-        [len(batch.events) for batch in batches],
-        [_encoder.encode(batch.events) for batch in batches],
-    )
+def _encoded_batch(batch: OutboxBatch, seals: Seals | None) -> bytes:
+    encoded = _encoder.encode(batch.events)
+    return encoded if seals is None else seals.seal(encoded, about_outbox(batch.topic, batch.partition))
+
+
+def decoded_batch(stored: bytes, line: Line, seals: Seals | None) -> list[Event]:
+    """The events of a batch as the outbox keeps it. Raises CannotUnseal."""
+    return _decoder.decode(stored if seals is None else seals.open(stored, about_outbox(*line)))

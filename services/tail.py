@@ -15,10 +15,12 @@ from schemas.instants import rfc3339
 from schemas.ports import LogUnavailable, Record
 from schemas.topics import TOPICS
 from services.admin_client import unreachable
+from services.content_seals import marks_in, seals_of
 from services.edition import FILE_NAME
 from services.failure import USAGE, Failure
 from services.log_sqlite import LogFile, partitions_of
-from services.settings import Settings
+from services.sealing import CannotUnseal
+from services.settings import Settings, SettingsError
 
 LOOK_EVERY_S = 0.05
 BATCH_RECORDS = 500
@@ -54,18 +56,21 @@ def _in_file(settings: Settings, name: str, *, from_start: bool, follow: bool) -
     if not path.exists():
         raise unreachable(f"{path} does not exist. Start `coexist run` first, or set COEXIST_DATA_DIR.")
     try:
-        yield from _records(path, name, from_start=from_start, follow=follow)
+        yield from _records(settings, path, name, from_start=from_start, follow=follow)
+    except (SettingsError, CannotUnseal) as problem:
+        raise Failure(str(problem), USAGE) from None
     except apsw.Error as problem:
         sentence = f"{path} cannot be read: {type(problem).__name__}. Is COEXIST_DATA_DIR the folder of `coexist run`?"
         raise Failure(sentence) from None
 
 
-def _records(path: Path, name: str, *, from_start: bool, follow: bool) -> Iterator[Record]:
+def _records(settings: Settings, path: Path, name: str, *, from_start: bool, follow: bool) -> Iterator[Record]:
     with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
         connection.set_busy_timeout(2_000)
         partitions = partitions_of(connection)
         if partitions is not None:
-            yield from _all(LogFile(connection, partitions), name, partitions, from_start=from_start, follow=follow)
+            rows = LogFile(connection, partitions, seals_of(settings, marks_in(connection)))
+            yield from _all(rows, name, partitions, from_start=from_start, follow=follow)
 
 
 def _all(file: LogFile, name: str, partitions: int, *, from_start: bool, follow: bool) -> Iterator[Record]:

@@ -3,12 +3,13 @@
 Nobody may work on either meanwhile: what is compared would move.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
 from schemas.ports import Record
 from schemas.topics import TOPICS
+from services.content_seals import Seals, about_state, seals_for
 from services.edition import FILE_NAME
 from services.failure import USAGE, Failure
 from services.log_sqlite import LogFile, PartitionsChanged, partitions_of
@@ -58,9 +59,10 @@ class FolderBooks:
         if not path.exists():
             raise Failure(f"{path} does not exist. Set COEXIST_DATA_DIR.", USAGE)
         with usable(path):
+            self._seals = seals_for(settings, path)
             self._file = SqliteFile(path)
             made_with = partitions_of(self._file.reading)
-            self._log = LogFile(self._file.reading, settings.partitions)
+            self._log = LogFile(self._file.reading, settings.partitions, self._seals)
         if made_with != settings.partitions:
             raise PartitionsChanged(made_with or 0, settings.partitions)
         self.partitions = settings.partitions
@@ -84,7 +86,8 @@ class FolderBooks:
     async def states(self, processor: str, shard: int) -> dict[str, bytes]:
         """See `Books.states`."""
         asked = "SELECT key, value FROM states WHERE slot = ?"
-        return dict(cast("list[tuple[str, bytes]]", self._file.reading.execute(asked, self._slot(processor, shard))))
+        rows = cast("list[tuple[str, bytes]]", self._file.reading.execute(asked, self._slot(processor, shard)))
+        return opened(self._seals, processor, shard, rows)
 
     async def positions(self, processor: str, shard: int) -> dict[str, int]:
         """See `Books.positions`."""
@@ -107,3 +110,10 @@ class FolderBooks:
     def stored_key(self, key: str) -> str:
         """See `Books.stored_key`."""
         return key
+
+
+def opened(seals: Seals | None, processor: str, shard: int, rows: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
+    """The states of a shard, unsealed where they are sealed. Raises CannotUnseal."""
+    if seals is None:
+        return dict(rows)
+    return {key: seals.open(value, about_state(processor, shard, key)) for key, value in rows}

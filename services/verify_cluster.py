@@ -5,13 +5,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from schemas.ports import Event, LogUnavailable, Record
+from schemas.ports import LogUnavailable, Record
 from schemas.topics import TOPICS
 from services import statements as sql
+from services.content_seals import MARKS_READ, Seals, seals_of
 from services.failure import UNREACHABLE, Failure
 from services.kafka_client import Kafka, kafka_of
 from services.kafka_reader import FETCH_BYTES_MAX, FETCH_WAIT_MS, dismantle_consumer, record_of
@@ -19,8 +19,9 @@ from services.log_kafka import KafkaLog
 from services.postgres import CONNECT_S, LOST, numbered
 from services.settings import Settings
 from services.statements_postgres import NOW
-from services.store_postgres import key_bytes
+from services.store_postgres import decoded_batch, key_bytes
 from services.store_sqlite import SHARDS_MAX
+from services.verify_books import opened
 
 POLL_MS = 200
 AT_WORK = f"SELECT count(*) FROM leases WHERE expires_at > {NOW}"  # noqa: S608 - a constant
@@ -28,16 +29,22 @@ STATES = "SELECT key, value FROM states WHERE slot = $1"
 SEQUENCES = "SELECT topic, key, seq FROM sequences"
 WAITING = "SELECT batch FROM outbox WHERE topic = $1 AND part = $2 ORDER BY slot, last"
 
-_decoder = msgspec.msgpack.Decoder(list[Event])
-
 
 class ClusterBooks:
     """See `Books`."""
 
     repeats_allowed = True
 
-    def __init__(self, kafka: Kafka, consumer: AIOKafkaConsumer, database: asyncpg.Connection, partitions: int) -> None:
+    def __init__(
+        self,
+        kafka: Kafka,
+        consumer: AIOKafkaConsumer,
+        database: asyncpg.Connection,
+        partitions: int,
+        seals: Seals | None,
+    ) -> None:
         self.partitions = partitions
+        self._seals = seals
         self._kafka = kafka
         self._consumer = consumer
         self._database = database
@@ -63,14 +70,14 @@ class ClusterBooks:
                 yield [record_of(topic, raw) for raw in raws]
             offset = await self._consumer.position(place)
         for (batch,) in await self._database.fetch(WAITING, topic, partition):
-            events = _decoder.decode(batch)
+            events = decoded_batch(batch, (topic, partition), self._seals)
             yield [Record(topic, partition, end + count, event, event.at) for count, event in enumerate(events)]
             end += len(events)
 
     async def states(self, processor: str, shard: int) -> dict[str, bytes]:
         """See `Books.states`."""
         rows = await self._database.fetch(STATES, await self._slot(processor, shard))
-        return {row[0].decode(): row[1] for row in rows}
+        return opened(self._seals, processor, shard, ((row[0].decode(), row[1]) for row in rows))
 
     async def positions(self, processor: str, shard: int) -> dict[str, int]:
         """See `Books.positions`."""
@@ -117,7 +124,8 @@ async def cluster_books(settings: Settings) -> AsyncIterator[ClusterBooks]:
         if at_work:
             raise Failure(f"The cluster is at work: {at_work} shards are held. Stop every process first.", UNREACHABLE)
         await consumer.start()
-        yield ClusterBooks(kafka, consumer, database, settings.partitions)
+        seals = seals_of(settings, {row[0]: row[1] for row in await database.fetch(MARKS_READ)})
+        yield ClusterBooks(kafka, consumer, database, settings.partitions, seals)
     except (KafkaError, *LOST, asyncpg.InvalidAuthorizationSpecificationError) as problem:
         raise LogUnavailable(f"The cluster did not answer: {type(problem).__name__}") from None
     finally:

@@ -1,12 +1,17 @@
 """Erasing a person from a running service: nothing of them is left, nothing comes back, nobody else is hurt."""
 
 import asyncio
+import io
 import json
+import re
 import time
+import zipfile
 from pathlib import Path
 
+import msgspec
 import orjson
 
+from schemas.topics import TOPICS
 from services.sweep import AGE_FIRST_S
 from tests.app.rig import NUMBER, service, together, until
 from tests.harness import read_all
@@ -50,6 +55,27 @@ async def done(rig, begun):
     return report if report["state"] == "done" else None
 
 
+async def everything(rig):
+    """Every record of every topic, by its place."""
+    records = [record for topic in TOPICS for record in await rig.records(topic)]
+    return {(record.topic, record.partition, record.offset): record for record in records}
+
+
+async def exported(rig, person):
+    """What an export holds of somebody, file by file; when it was made left out."""
+    answer = await rig.admin.post("/v1/privacy/export", json={"number": NUMBER, "contact": person.phone})
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if name != "manifest.json"}
+
+
+def assert_untouched(before, after, kept):
+    """Every record that names one of these people is the same, to the byte; how many there are."""
+    traces = re.compile(b"|".join(re.escape(trace) for person in kept for trace in person.traces()))
+    theirs = [place for place, record in before.items() if traces.search(msgspec.msgpack.encode(record.event))]
+    assert [place for place in theirs if after[place] != before[place]] == []
+    return len(theirs)
+
+
 async def told(rig, wamid):
     return [one for one in await rig.events("timeline", "message.added") if one[1] == wamid]
 
@@ -63,6 +89,17 @@ async def talk(rig, person):
         await until(lambda wamid=wamid: told(rig, wamid))
 
 
+async def at_rest(rig):
+    """Every processor has read everything."""
+    for name, runner in rig.app.runners.items():
+        for shard in range(rig.app.log.partitions):
+            positions = await rig.app.store.positions(name, shard)
+            for topic in runner.processor.inputs:
+                if positions.get(topic, 0) < await rig.app.log.end(topic, shard):
+                    return False
+    return True
+
+
 async def test_after_erasing_some_people_no_byte_of_them_is_left_and_the_others_are_untouched(tmp_path, tell):
     people = [Person(n) for n in range(PEOPLE)]
     gone, kept = people[:ERASED], people[ERASED:]
@@ -71,17 +108,20 @@ async def test_after_erasing_some_people_no_byte_of_them_is_left_and_the_others_
             await talk(rig, person)
         command = await rig.send(gone[0].text, gone[0].phone)
         assert (await rig.outcome(command))["state"] == "accepted"
-        before = await rig.records("timeline")
+        await until(lambda: at_rest(rig))
+        before, exports = await everything(rig), [await exported(rig, person) for person in kept]
         started = asyncio.get_running_loop().time()
         reports = await asyncio.gather(*(erase(rig, person.phone) for person in gone))
         took = asyncio.get_running_loop().time() - started
         assert found_in(tmp_path, gone) == []
         for person in kept:
             assert len(found_in(tmp_path, [person])) >= len(person.traces())
-        after = await rig.records("timeline")
-        assert [(one.offset, one.partition, one.event.seq) for one in after][: len(before)] == [
-            (one.offset, one.partition, one.event.seq) for one in before
+        after = await everything(rig)
+        assert [(place, after[place].event.seq) for place in before] == [
+            (place, before[place].event.seq) for place in before
         ]
+        assert assert_untouched(before, after, kept) >= 5 * len(kept)
+        assert [await exported(rig, person) for person in kept] == exports
         erased = await rig.events("contacts", "contact.erased")
         assert len(erased) == ERASED
     tell(f"{ERASED} of {PEOPLE} people erased in {took:.1f} s; removed: {reports[0][1]['removed']}")

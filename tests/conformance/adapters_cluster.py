@@ -10,6 +10,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.topics import TOPICS
 from services import kafka_topics
+from services.content_seals import Seals
+from services.edition import sealed
 from services.kafka_client import kafka_of
 from services.log_kafka import KafkaLog
 from services.outbox import Outbox
@@ -43,8 +45,8 @@ class DatabaseClock(Clock):
 class Publishing(PostgresStore):
     """The store with the outbox at work for every lease that is taken, as the lease keeper has it."""
 
-    def __init__(self, database, partitions, outbox_of):
-        super().__init__(database, partitions)
+    def __init__(self, database, partitions, outbox_of, seals=None):
+        super().__init__(database, partitions, seals)
         self._outbox = outbox_of(self)
         self.told = self._outbox.told
         self.tasks = {}
@@ -99,15 +101,21 @@ class ClusterPlace:
         await self._database.start()
         self.log = KafkaLog(self._kafka, self.partitions)
         await self.log.start()
-        self.store = Publishing(
+        seals = self._seals()
+        self._publishing = Publishing(
             self._database,
             self.partitions,
             lambda rows: Outbox(rows, self._kafka, self.log, lambda lease, for_s: True),
+            seals,
         )
+        self.store = sealed(self._publishing, seals)
+
+    def _seals(self):
+        return None
 
     async def _close(self):
-        await self.store.stop()
-        await self.store.close()
+        await self._publishing.stop()
+        await self._publishing.close()
         await self.log.close()
         await self._database.close()
 
@@ -122,3 +130,10 @@ class ClusterPlace:
         await admin.start()
         await admin.delete_topics([self._kafka.topic(name) for name in TOPICS])
         await admin.close()
+
+
+class SealedClusterPlace(ClusterPlace):
+    """The same with states and outbox sealed."""
+
+    def _seals(self):
+        return Seals([b"1" * 32], wanted=True)

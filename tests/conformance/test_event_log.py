@@ -6,14 +6,14 @@ import pytest
 
 from schemas.ports import Event
 from schemas.topics import DEAD_LETTERS, HISTORY, INBOUND, OUTBOUND, RECORD_BYTES_MAX, TIMELINE, TOPICS, partition_of
-from tests.conformance.adapters import LOGS, PARTITIONS
+from tests.conformance.adapters import LOGS, PARTITIONS, each
 
 SOON_S = 10.0
 NUMBERS = [f"10654035224292{n}" for n in range(8)]
 ONE = NUMBERS[0]
 
 
-@pytest.fixture(params=LOGS)
+@pytest.fixture(params=each(LOGS))
 async def place(request, tmp_path):
     async with LOGS[request.param](tmp_path) as open_place:
         yield open_place

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.ports import Commit, Event, Fenced, Lease, Row
 from schemas.topics import CONVERSATIONS, SENDS, TIMELINE, partition_of
-from tests.conformance.adapters import PARTITIONS, STORES
+from tests.conformance.adapters import PARTITIONS, STORES, each
 
 SOON_S = 10.0
 NAME = "echo_sync.messages"
@@ -14,7 +14,7 @@ ONE, TWO = "106540352242922", "106540352242923"
 SHARD = partition_of(ONE, PARTITIONS)
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=each(STORES))
 async def place(request, tmp_path):
     async with STORES[request.param](tmp_path) as open_place:
         yield open_place

@@ -1,0 +1,80 @@
+"""Sealed media: the same port over a folder or a bucket, and nothing of a file on the disk."""
+
+import asyncio
+from hashlib import sha256
+
+import pytest
+
+from services.content_seals import Seals
+from services.media_sealed import SealedMedia
+from services.media_store import CHUNK_BYTES, Part, open_store
+
+KEY, OTHER = b"1" * 32, b"2" * 32
+SIZES = [0, 1, 20, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES, 2 * CHUNK_BYTES + 7]
+CANARY = b"a face that nobody else may see "
+
+
+@pytest.fixture(params=["folder", "memory"])
+def media(request, tmp_path):
+    return open_store(f"{tmp_path}/kept" if request.param == "folder" else "memory:///", tmp_path)
+
+
+def content(size):
+    return (CANARY * (size // len(CANARY) + 1))[:size]
+
+
+async def kept(store, data):
+    with Part(store.incoming) as part:
+        part.write(data)
+        part.flush()
+        return await store.keep(part.path, part.sha256)
+
+
+async def whole(store, ref):
+    return b"".join([chunk async for chunk in store.read(ref)])
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_file_of_any_size_comes_back_as_it_was_and_lies_sealed(media, size):
+    sealed, data = SealedMedia(media, Seals([KEY], wanted=True)), content(size)
+    ref = await kept(sealed, data)
+    assert ref.endswith(sha256(data).hexdigest())
+    assert await whole(sealed, ref) == data
+    assert CANARY not in await whole(media, ref)
+    assert await whole(SealedMedia(media, Seals([OTHER, KEY], wanted=True)), ref) == data
+    assert list(media.incoming.iterdir()) == []
+
+
+async def test_the_same_content_again_is_the_same_reference_and_gone_once_it_is_removed(media):
+    sealed = SealedMedia(media, Seals([KEY], wanted=True))
+    ref = await kept(sealed, CANARY)
+    assert await kept(sealed, CANARY) == ref
+    await sealed.remove(ref)
+    with pytest.raises(FileNotFoundError):
+        await whole(sealed, ref)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_file_that_was_never_sealed_is_read_as_it_is(media, size):
+    data = content(size)
+    ref = await kept(media, data)
+    assert await whole(SealedMedia(media, Seals([KEY], wanted=True)), ref) == data
+    unwanted = SealedMedia(media, Seals([KEY], wanted=False))
+    assert await whole(media, await kept(unwanted, data + b"!")) == data + b"!"
+
+
+@pytest.mark.parametrize("cut", [1, 17, CHUNK_BYTES + 16])
+async def test_a_file_that_was_cut_off_does_not_pass_for_whole(tmp_path, cut):
+    folder = open_store(f"{tmp_path}/kept", tmp_path)
+    sealed = SealedMedia(folder, Seals([KEY], wanted=True))
+    ref = await kept(sealed, content(2 * CHUNK_BYTES))
+    file = tmp_path / "kept" / ref
+    await asyncio.to_thread(lambda: file.write_bytes(file.read_bytes()[:-cut]))
+    with pytest.raises(OSError, match="cut off or changed"):
+        await whole(sealed, ref)
+
+
+async def test_without_its_key_a_file_cannot_be_read(media):
+    ref = await kept(SealedMedia(media, Seals([KEY], wanted=True)), CANARY)
+    with pytest.raises(OSError, match="COEXIST_ENCRYPTION_KEYS"):
+        await whole(SealedMedia(media, Seals([OTHER], wanted=True)), ref)
