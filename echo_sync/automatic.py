@@ -101,12 +101,12 @@ def customer_wrote(rhythm: Rhythm, signs: Signs, before: float, at: float) -> Rh
     """The rhythm with a customer's message; `before`: the time it was known under, 0 if it is new."""
     if (
         not before
-        and not rhythm.wrote
+        and (not rhythm.wrote or rhythm.wrote[-1].at < at)
         and rhythm.spells
         and rhythm.heard[-1] <= at <= rhythm.spells[-1][1] + signs.quiet_s
     ):
         start, end = rhythm.spells[-1]  # nearly all: one more, after the others, and nothing to judge by it
-        return Rhythm((*rhythm.heard[1 - HEARD_MAX :], at), (*rhythm.spells[:-1], (start, max(end, at))))
+        return Rhythm((*rhythm.heard[1 - HEARD_MAX :], at), (*rhythm.spells[:-1], (start, max(end, at))), rhythm.wrote)
     heard = list(rhythm.heard)
     if before in heard:
         heard.remove(before)

@@ -5,13 +5,13 @@ maximum, a set or a last-writer-wins over event time, so late and repeated facts
 """
 
 import copy
-from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 import orjson
 
+from schemas import received
 from schemas.instants import parse_rfc3339, rfc3339
 from schemas.marks import About
 from schemas.ports import Decision, Event, Forget, State, States, Timer
@@ -21,14 +21,12 @@ from schemas.states import (
     BOT,
     OURS_MAX,
     PERSON_APP,
-    UNREAD_MAX,
     WINDOW_S,
     Claim,
     Conversation,
     claim_now,
     claimed,
     conversation_key,
-    fingerprint,
     owner_by,
 )
 from schemas.states import CONVERSATIONS as NAME
@@ -132,15 +130,13 @@ def _inbound(state: Conversation, told: Told, at: float) -> None:
     state.last_inbound_at, state.last_inbound_id = newest
     if told.historical:
         return
-    mark = fingerprint(told.message_id)
-    _receive(state, [*(known for known in state.inbound if known[1] != mark), (at, mark)])
+    _receive(state, received.with_message(state.inbound, at, told.message_id))
 
 
-def _receive(state: Conversation, inbound: list[tuple[float, int]]) -> None:
+def _receive(state: Conversation, inbound: bytes) -> None:
     """Keep the newest live messages; the window follows from them, so a corrected time corrects it too."""
-    inbound.sort()
-    state.inbound = inbound[-UNREAD_MAX:]
-    state.window_until = state.inbound[-1][0] + WINDOW_S if state.inbound else 0
+    state.inbound = inbound
+    state.window_until = received.newest_at(inbound) + WINDOW_S if inbound else 0
 
 
 def _outbound(state: Conversation, told: Told, at: float, pause_s: float) -> None:
@@ -204,7 +200,7 @@ def _on_merged(
     for claim in retired.claims:
         _claim(kept, claim)
     _send(kept, retired.ours)
-    _receive(kept, [*kept.inbound, *retired.inbound])
+    _receive(kept, received.united(kept.inbound, retired.inbound))
     _answer(kept, retired.answers)
     kept.last_outbound_at = max(kept.last_outbound_at, retired.last_outbound_at)
     kept.last_inbound_at, kept.last_inbound_id = max(_last_inbound(kept), _last_inbound(retired))
@@ -269,10 +265,6 @@ def _claim(state: Conversation, claim: Claim) -> None:
     state.claims = claimed(state.claims, claim)
 
 
-def _at(inbound: tuple[float, int]) -> float:
-    return inbound[0]
-
-
 def _last_inbound(state: Conversation) -> tuple[float, str]:
     return state.last_inbound_at, state.last_inbound_id
 
@@ -323,7 +315,7 @@ def _view(state: Conversation, claim: Claim | None) -> dict[str, Any]:
         "number": state.number,
         "contact": {f: v for f in ("wa_id", "user_id", "username", "name") if (v := getattr(state, f))},
         "owner": owner_by(state, claim),
-        "unread": len(state.inbound) - bisect_right(state.inbound, answered_at, key=_at),
+        "unread": received.count_after(state.inbound, answered_at),
     }
     if claim is not None:
         view["automation_paused_until"] = rfc3339(claim.until)

@@ -1,7 +1,5 @@
 """States that more than one processor looks at. Their owner alone writes them; the others read them as `foreign`."""
 
-from hashlib import blake2b
-
 from schemas.ports import State
 
 PERSON_APP = "person_app"
@@ -14,7 +12,6 @@ OURS_MAX = 3
 """Sends through the API remembered per conversation, the first: one of them may turn out to be a person's message."""
 ANSWERS_MAX = 8
 """Answers remembered per conversation, the newest: one of them may turn out to be a greeting."""
-UNREAD_MAX = 100
 WINDOW_S = 24 * 3600
 """The customer service window: 24 h after the last live inbound message (Meta contract, quick facts)."""
 
@@ -116,8 +113,8 @@ class Conversation(State):
 
     Every field is a maximum, a set or a last-writer-wins over event time, so that any order of the same facts leads
     to the same state; who owns it now follows from the claims and the clock. `newest_…`: the last that a customer or a
-    person of the business wrote. `answers`: when, which message, and whether a bot sent it. `inbound`: in order,
-    when and the fingerprint of which message, for there may be a hundred.
+    person of the business wrote. `answers`: when, which message, and whether a bot sent it. `inbound`: see
+    `schemas.received`.
     """
 
     number: str = ""
@@ -128,7 +125,7 @@ class Conversation(State):
     name: str = ""
     claims: list[Claim] = []
     ours: list[tuple[float, str]] = []
-    inbound: list[tuple[float, int]] = []
+    inbound: bytes = b""
     last_inbound_at: float = 0
     last_outbound_at: float = 0
     newest_at: float = 0
@@ -141,11 +138,6 @@ class Conversation(State):
     told: bytes = b""
     last_inbound_id: str = ""
     answers: list[tuple[float, str, bool]] = []
-
-
-def fingerprint(message_id: str) -> int:
-    """What tells a message from the hundred beside it, in eight bytes."""
-    return int.from_bytes(blake2b(message_id.encode(), digest_size=8).digest())
 
 
 def alias_key(number: str, identity: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from schemas.instants import parse_rfc3339
 from schemas.items import Contact
 from schemas.ports import foreign
+from schemas.received import known_at
 from schemas.states import (
     BOT,
     CONVERSATIONS,
@@ -14,7 +15,6 @@ from schemas.states import (
     alias_key,
     claim_now,
     conversation_key,
-    fingerprint,
 )
 from sender.command import OnlyIf, lane_of
 
@@ -46,11 +46,10 @@ def _is_older(after: str, conversation: Conversation) -> bool:
     """
     if not conversation.newest_id or after == conversation.newest_id:
         return False
-    mark = fingerprint(after)
-    known = [at for at, inbound in conversation.inbound if inbound == mark]
-    known += [at for at, message_id, _ in conversation.answers if message_id == after]
+    answers = (at for at, message_id, _ in conversation.answers if message_id == after)
+    known = next(answers, known_at(conversation.inbound, after))
     try:
-        since = known[0] if known else parse_rfc3339(after)
+        since = parse_rfc3339(after) if known is None else known
     except ValueError:
         return True
     return conversation.newest_at > since

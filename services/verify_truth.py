@@ -61,7 +61,7 @@ def of_conversation(state: Conversation) -> Truth:
     return {
         **{field: getattr(state, field) for field in fields},
         "claims": sorted((claim.at, claim.id, claim.who) for claim in state.claims),
-        "inbound": sorted(tuple(one) for one in state.inbound),
+        "inbound": state.inbound,
         "ours": sorted(tuple(one) for one in state.ours),
         "answers": sorted(tuple(one) for one in state.answers),
     }

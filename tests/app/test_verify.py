@@ -162,7 +162,7 @@ async def test_a_state_that_cannot_be_read_is_found(folder):
 
 @pytest.mark.parametrize("change", ["claims", "inbound", "version", "window_until", "assignee"])
 async def test_a_conversation_that_is_not_what_it_was_told_is_found(folder, change):
-    damaged = {"claims": [], "inbound": [], "version": 1_000, "window_until": 1.0, "assignee": "Nobody"}[change]
+    damaged = {"claims": [], "inbound": b"", "version": 1_000, "window_until": 1.0, "assignee": "Nobody"}[change]
 
     def differ(state):
         if state.merged_into or getattr(state, change) == damaged:
@@ -209,7 +209,7 @@ async def test_what_is_older_than_retention_is_no_difference_but_what_is_left_is
     assert verdict.differences == []
     assert verdict.partly == 1
     with Damage(folder) as damage:
-        damage.change("v/", Conversation, lambda c: c.inbound != [] and setattr(c, "inbound", []) is None)
+        damage.change("v/", Conversation, lambda c: c.inbound != b"" and setattr(c, "inbound", b"") is None)
     assert kinds(await look(folder)) == {"conversation"}
 
 

@@ -318,7 +318,7 @@ def test_history_pauses_nobody_and_opens_no_window():
         topic=HISTORY,
     )
     state = line.conversation()
-    assert (line.owner(), state.window_until, state.inbound) == (UNKNOWN, 0, [])
+    assert (line.owner(), state.window_until, state.inbound) == (UNKNOWN, 0, b"")
     assert all(data["historical"] for data in line.told(TIMELINE, "message.added"))
 
 

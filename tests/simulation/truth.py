@@ -80,7 +80,7 @@ def _conversation(memory, conversation_id, instants):
         "window": state.window_until,
         "assignee": state.assignee,
         "answers": state.answers,
-        "unread_ids": sorted(wamid for _, wamid in state.inbound),
+        "received": state.inbound,
     }
 
 
