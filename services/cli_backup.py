@@ -68,6 +68,11 @@ async def _restored(settings: "Settings") -> float:
     from services.edition import open_edition  # noqa: PLC0415
 
     now = time.time()
+    if settings.kafka_bootstrap_servers:
+        from services import backup_cluster  # noqa: PLC0415 - needs the extras kafka and postgres
+
+        await backup_cluster.put_back(settings, now)
+        return now
     async with AsyncExitStack() as stack:
         edition = await open_edition(settings, time.time, stack)
         if edition.file is not None:

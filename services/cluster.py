@@ -10,7 +10,7 @@ from schemas.marks import PRIVACY
 from schemas.ports import Lease, LogUnavailable
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES
 from sender.delivery import Delivery
-from services import kafka_topics, move_mark
+from services import backup, kafka_topics, move_mark
 from services.content_seals import MARK_MAKE, MARKS_READ, Seals, seals_of
 from services.edition import Edition, Holds, Work, sealed
 from services.kafka_client import Kafka, kafka_of
@@ -38,7 +38,7 @@ async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
         stack.push_async_callback(database.close)
         await database.start()
         await _refuse_half_moved(database)
-        seals = await _seals(settings, database)
+        seals = await seals_in(settings, database)
         log = KafkaLog(kafka, settings.partitions, groups_of(settings.topic_prefix))
         stack.push_async_callback(log.close)
         await log.start()
@@ -47,15 +47,17 @@ async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
     with usable(settings.data_dir / "admin.json"):
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     store = PostgresStore(database, settings.partitions, seals)
-    publishing = _Publishing(store, kafka, log)
+    mark = backup.read(await database.one(backup.MARK_READ))
+    since = mark.since if mark is not None else 0
+    publishing = _Publishing(store, kafka, log, f".{since:.0f}" if since else "")
     stack.push_async_callback(publishing.outbox.close)
     owner = own_name(settings.data_dir, stack)
-    unpublished = publishing.outbox.unpublished
+    around, unpublished = publishing.around, publishing.outbox.unpublished
     kept = sealed(store, seals)
-    return Edition("cluster", log, kept, owner, LEASE_TTL_S, None, publishing.around, unpublished, seals=seals)
+    return Edition("cluster", log, kept, owner, LEASE_TTL_S, None, around, unpublished, seals=seals, restored_at=since)
 
 
-async def _seals(settings: Settings, database: Postgres) -> Seals | None:
+async def seals_in(settings: Settings, database: Postgres) -> Seals | None:
     """What opens and seals the states. Raises SettingsError when a key is missing."""
     rows = await database.rows(MARKS_READ)
     seals = seals_of(settings, {row[0]: row[1] for row in rows})
@@ -94,9 +96,9 @@ def _nobody_yet(lease: Lease, for_s: float) -> bool:
 class _Publishing:
     """Puts an outbox beside the work of every shard."""
 
-    def __init__(self, store: PostgresStore, kafka: Kafka, log: KafkaLog) -> None:
+    def __init__(self, store: PostgresStore, kafka: Kafka, log: KafkaLog, life: str) -> None:
         self._holds: Holds = _nobody_yet
-        self.outbox = Outbox(store, kafka, log, self._held)
+        self.outbox = Outbox(store, kafka, log, self._held, life)
         store.told = self.outbox.told
 
     def _held(self, lease: Lease, for_s: float) -> bool:

@@ -1,6 +1,7 @@
 """Publishes what a shard's commits put into the outbox, in order, while the lease is held.
 
-Each record carries `x-outbox: slot:number`, the running number of the shard's outbox for that partition. A new owner
+Each record carries `x-outbox: slot:number`, the running number of the shard's outbox for that partition, or
+`slot.life:number` once the database was put back from a backup: it gives numbers again that Kafka has. A new owner
 reads the newest record of the output partition and goes on behind its number, so a crash between publishing and
 forgetting repeats nothing. A process that was frozen finds out that its lease has run out as it is about to write to
 the socket, and what the network held up is thrown away with its connection; so a batch comes late only where a broker
@@ -65,9 +66,15 @@ class Tail(Protocol):
 
 
 class Outbox:
-    """All shards of one process. `holds(lease, for_s)`: is the lease certainly ours for so long?"""
+    """All shards of one process. `holds(lease, for_s)`: is the lease certainly ours for so long?
 
-    def __init__(self, rows: Rows, kafka: Kafka, tail: Tail, holds: Callable[[Lease, float], bool]) -> None:
+    `life`: what numbers of this database are told by from those that it gave before it was put back from a backup.
+    """
+
+    def __init__(
+        self, rows: Rows, kafka: Kafka, tail: Tail, holds: Callable[[Lease, float], bool], life: str = ""
+    ) -> None:
+        self._life = life
         self._rows = rows
         self._kafka = kafka
         self._writer = Writer(kafka, self._certain)
@@ -107,7 +114,7 @@ class Outbox:
         shard = _Shard(lease)
         self._shards[lease] = shard
         try:
-            shard.slot = await self._rows.slot(lease)
+            shard.mark = b"%d%s:" % (await self._rows.slot(lease), self._life.encode())
             shard.look_up(await self._rows.outbox_lines(lease))
             while True:
                 await self._turn(shard)
@@ -147,7 +154,7 @@ class Outbox:
             for number, event in enumerate(batch.events, batch.first)
             if number > place
         ]
-        lines = [line_of(event, [(HEADER, b"%d:%d" % (shard.slot, number))]) for number, event in numbered]
+        lines = [line_of(event, [(HEADER, b"%s%d" % (shard.mark, number))]) for number, event in numbered]
         done = 0
         while done < len(lines):
             self._check(shard.lease)
@@ -184,13 +191,12 @@ class Outbox:
 
     async def _place(self, shard: "_Shard", line: Line) -> int:
         """The running number of our newest record in the partition, or 0 where it was not found."""
-        mark = b"%d:" % shard.slot
         topic, partition = line
         end = await self._tail.end(topic, partition)
         for seen in (1, LOOK_BACK_RECORDS):
             for headers in await self._tail.headers_before(topic, partition, end, seen):
-                if headers.get(HEADER, b"").startswith(mark):
-                    return int(headers[HEADER][len(mark) :])
+                if headers.get(HEADER, b"").startswith(shard.mark):
+                    return int(headers[HEADER][len(shard.mark) :])
         return 0
 
     async def _drop(self, shard: "_Shard") -> None:
@@ -209,7 +215,7 @@ class _Shard:
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
-        self.slot = 0
+        self.mark = b""
         self.places: dict[Line, int] = {}
         self.behind: set[Line] = set()
         self.unknown: set[Line] = set()

@@ -93,6 +93,7 @@ class _Shard:
         self._now = now
         self._verdict = verdict
         self._folded: dict[str, Folded] = {}
+        self._ids: set[str] = set()
 
     # --- seq
 
@@ -138,6 +139,11 @@ class _Shard:
         return partition_of(number, self._books.partitions) == self._shard
 
     def _fold(self, record: Record) -> None:
+        if self._books.retold:
+            if record.event.id in self._ids:
+                self._verdict.repeats += 1
+                return
+            self._ids.add(record.event.id)
         subject = f"{record.event.number}/{record.event.subject}"
         folded = self._folded.get(subject)
         if folded is None:

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 from schemas.ports import LogUnavailable, Record
 from schemas.topics import TOPICS
 from services import statements as sql
+from services.backup import MARK_READ
 from services.content_seals import MARKS_READ, Seals, seals_of
 from services.failure import UNREACHABLE, Failure
 from services.kafka_client import Kafka, kafka_of
@@ -42,8 +43,11 @@ class ClusterBooks:
         database: asyncpg.Connection,
         partitions: int,
         seals: Seals | None,
+        *,
+        retold: bool = False,
     ) -> None:
         self.partitions = partitions
+        self.retold = retold
         self._seals = seals
         self._kafka = kafka
         self._consumer = consumer
@@ -125,7 +129,8 @@ async def cluster_books(settings: Settings) -> AsyncIterator[ClusterBooks]:
             raise Failure(f"The cluster is at work: {at_work} shards are held. Stop every process first.", UNREACHABLE)
         await consumer.start()
         seals = seals_of(settings, {row[0]: row[1] for row in await database.fetch(MARKS_READ)})
-        yield ClusterBooks(kafka, consumer, database, settings.partitions, seals)
+        retold = await database.fetchval(MARK_READ) is not None
+        yield ClusterBooks(kafka, consumer, database, settings.partitions, seals, retold=retold)
     except (KafkaError, *LOST, asyncpg.InvalidAuthorizationSpecificationError) as problem:
         raise LogUnavailable(f"The cluster did not answer: {type(problem).__name__}") from None
     finally:

@@ -6,8 +6,9 @@ import tarfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FORMER = "388b90ff"
-"""Until there is a release: a commit of main with the same public names. Afterwards the newest release's tag."""
+FORMER = "a0d77b85"
+"""Until there is a release: a commit of main that stores what this version stores; it moves on with a stored form.
+Afterwards the tag of the newest release, which stays."""
 PACKAGES = ("schemas", "ingest", "echo_sync", "sender", "services")
 
 

@@ -19,6 +19,7 @@ from services.verify import verify
 from services.verify_books import FolderBooks
 from tests.app.rig import NUMBER, service, settings, until
 from tests.app.sandbox_receiver import post, sandbox
+from tests.app.test_privacy_erase import SLOW_S, Person, erase, found_in
 from tests.processes import coexist
 
 PARTITIONS = 2
@@ -96,6 +97,26 @@ async def test_a_restored_backup_sends_nothing_twice_and_works_on(tmp_path):
     verdict = await verify(settings(folder, partitions=PARTITIONS), books, time.time(), lambda what: None)
     await books.close()
     assert verdict.differences == []
+
+
+@pytest.mark.faults
+async def test_who_was_erased_after_the_backup_is_erased_from_it_once_it_is_put_back(tmp_path):
+    folder, backup, person = tmp_path / "data", tmp_path / "backup.db", Person(1)
+    about = {"erasure_ledger": tmp_path / "erasures.jsonl"}
+    async with service(folder, about=about) as rig:
+        await rig.trigger("message", contact=person.phone, text=person.text)
+        await until(lambda: rig.conversation(person.phone))
+        copy(folder / FILE_NAME, backup, time.time())
+        await erase(rig, person.phone)
+    put_back(folder, backup)
+    assert {name for _, name in found_in(folder, [person])} == {FILE_NAME}
+    async with service(folder, about=about) as rig:
+        await until(lambda: gone(folder, person), SLOW_S)
+        assert await rig.conversation(person.phone) is None
+
+
+async def gone(folder, person):
+    return await asyncio.to_thread(found_in, folder, [person]) == []
 
 
 def test_a_copy_made_by_other_means_is_fenced_by_word(tmp_path):

@@ -108,7 +108,8 @@ async def walk(rig):
         return [r for r in await rig.records("conversations") if trace_of(r.event) == TRACE]
 
     await until(state)
-    return read, *[r.event for r in await rig.records("timeline") if r.event.subject == told["message_id"]]
+    ours = [r.event for r in await rig.records("timeline") if r.event.subject == told["message_id"]]
+    return read, *[event for event in ours if event.type == ADDED]
 
 
 async def test_a_signed_webhook_and_the_send_it_causes_are_one_trace(tmp_path, collector):

@@ -194,9 +194,10 @@ async def test_a_removed_record_of_a_topic_that_tells_each_fact_once_is_a_gap(fo
         assert verdict.differences == [] or "lost" not in kinds(verdict)
 
 
-async def test_a_removed_record_of_what_was_read_is_found_by_the_state_that_it_left(folder):
+async def test_removed_records_of_what_was_read_are_found_by_the_states_that_they_left(folder):
     with Damage(folder) as damage:
-        damage.remove_row(INBOUND, len(damage.rows(INBOUND)) // 2)
+        for _ in range(10):  # one alone may be a repeat, of which the state knew nothing new
+            damage.remove_row(INBOUND, len(damage.rows(INBOUND)) // 2)
     assert kinds(await look(folder)) & {"extra", "message"}
 
 

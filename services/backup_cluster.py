@@ -1,0 +1,148 @@
+"""`coexist restored` on the cluster: Postgres was put back from a backup, and Kafka stands where it stood.
+
+What the database has forgotten since, its processors read again from `inbound` and decide anew. They must not do so
+under numbers that Kafka has already: readers would drop new facts as repeats. So every `seq` goes on behind the newest
+one on its topic, the outbox begins a new life, and leases are far from those that a process of before may still hold.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import monotonic
+
+import msgspec
+
+from schemas.ports import Commit, Row, Store
+from schemas.states import CONVERSATIONS, Conversation, conversation_key
+from schemas.topics import CONVERSATIONS as CONVERSATIONS_TOPIC
+from schemas.topics import TOPICS
+from services.backup import MARK, MARK_PUT, Mark, stored
+from services.cluster import LEASE_TTL_S, seals_in
+from services.edition import sealed
+from services.failure import UNREACHABLE, Failure
+from services.kafka_client import kafka_of
+from services.log_kafka import KafkaLog
+from services.postgres import Postgres, numbered
+from services.settings import Settings
+from services.shard import decode_state
+from services.statements_postgres import NOW
+from services.store_postgres import PostgresStore
+
+PAGE_RECORDS = 2_000
+EPOCHS = 1_000_000
+"""Far more than a shard changes hands between two backups."""
+
+LEASE_S = 60.0
+LOOK_S = 0.5
+
+AT_WORK = f"SELECT count(*) FROM leases WHERE expires_at > {NOW}"  # noqa: S608 - a constant
+FREE = "UPDATE leases SET epoch = epoch + $1, expires_at = 0"
+COUNT_ON = """
+INSERT INTO sequences (topic, key, seq) SELECT $1, n.key, n.seq FROM unnest($2::bytea[], $3::bigint[]) AS n (key, seq)
+ON CONFLICT (topic, key) DO UPDATE SET seq = greatest(sequences.seq, excluded.seq)
+"""
+
+
+async def put_back(settings: Settings, now: float) -> None:
+    """Say that the database was put back, and that work on it begins now. Raises Failure while processes work.
+
+    May be repeated. Raises LogUnavailable when Kafka or Postgres does not answer.
+    """
+    async with _both(settings) as (database, log):
+        await _at_rest(database)
+        for topic in TOPICS.values():
+            if topic.sequenced:
+                newest = await _newest(log, topic.name)
+                keys = [number.encode() for number in newest]
+                await database.rows(COUNT_ON, topic.name, keys, list(newest.values()))
+        seals = await seals_in(settings, database)
+        store = sealed(PostgresStore(database, settings.partitions, seals), seals)
+        for shard in range(settings.partitions):
+            await _versions(store, log, shard)
+        await database.rows(FREE, EPOCHS)
+        await database.rows(numbered(MARK_PUT), MARK, stored(Mark(since=now)))
+
+
+class _Told(msgspec.Struct):
+    """What a record on `conversations` says that matters here."""
+
+    conversation_id: str = ""
+    version: int = 0
+
+
+_decoder = msgspec.json.Decoder(_Told)
+
+
+async def _at_rest(database: Postgres) -> None:
+    """Leases that were copied run out by themselves, those of a process at work do not."""
+    end = monotonic() + LEASE_TTL_S + 1
+    while held := await database.one(AT_WORK):
+        if monotonic() > end:
+            raise Failure(f"The cluster is at work: {held} shards are held. Stop every process first.", UNREACHABLE)
+        await asyncio.sleep(LOOK_S)
+
+
+@asynccontextmanager
+async def _both(settings: Settings) -> AsyncIterator[tuple[Postgres, KafkaLog]]:
+    database = Postgres(settings.database_url.get_secret_value() if settings.database_url else "")
+    log = KafkaLog(kafka_of(settings), settings.partitions)
+    try:
+        await database.start()
+        await log.start()
+        yield database, log
+    finally:
+        await log.close()
+        await database.close()
+
+
+async def _versions(store: Store, log: KafkaLog, shard: int) -> None:
+    """Let conversations that were told of since go on behind the newest version; their next fact tells them anew."""
+    told: dict[str, Conversation] = {}
+    offset, end = 0, await log.end(CONVERSATIONS_TOPIC, shard)
+    while offset < end and (records := await log.read(CONVERSATIONS_TOPIC, shard, offset, PAGE_RECORDS)):
+        offset = records[-1].offset + 1
+        for event in (record.event for record in records if record.event.data is not None):
+            found = _decoder.decode(event.data or b"{}")
+            found.conversation_id = found.conversation_id or event.key
+            told[conversation_key(found.conversation_id)] = Conversation(
+                number=event.number, conversation_id=found.conversation_id, version=found.version
+            )
+    lease = await store.acquire(CONVERSATIONS, shard, "restored", LEASE_S)
+    if lease is None:
+        raise Failure("The cluster is at work: a shard was taken meanwhile. Stop every process first.", UNREACHABLE)
+    for first in range(0, len(told), PAGE_RECORDS):
+        keys = list(told)[first : first + PAGE_RECORDS]
+        known = await store.load(CONVERSATIONS, shard, keys)
+        rows: dict[str, Row | None] = {
+            key: row for key in keys if (row := _ahead(known.get(key), told[key])) is not None
+        }
+        await store.commit(Commit(lease, rows=rows))
+
+
+def _ahead(value: bytes | None, told: Conversation) -> Row | None:
+    """The state with the version that was told last; None where it knows that version."""
+    state = told if value is None else decode_state(Conversation, value)
+    if value is not None and state.version >= told.version:
+        return None
+    state.version, state.told = told.version, b""
+    return Row(msgspec.msgpack.encode(state), state.wake_at, state.line, state.place)
+
+
+async def _newest(log: KafkaLog, topic: str) -> dict[str, int]:
+    """The newest `seq` of each number on a topic."""
+    found: dict[str, int] = {}
+    for seqs in await asyncio.gather(*(_of_partition(log, topic, partition) for partition in range(log.partitions))):
+        found.update(seqs)
+    return found
+
+
+async def _of_partition(log: KafkaLog, topic: str, partition: int) -> dict[str, int]:
+    found: dict[str, int] = {}
+    end = await log.end(topic, partition)
+    while end > 0 and (page := await log.headers_before(topic, partition, end, PAGE_RECORDS)):
+        for headers in page:
+            number = headers.get("ce_number", b"").decode()
+            found[number] = max(found.get(number, 0), int(headers.get("ce_seq", b"0")))
+        end -= PAGE_RECORDS
+    found.pop("", None)
+    return found
