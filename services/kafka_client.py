@@ -359,6 +359,17 @@ async def dismantle_producer(producer: AIOKafkaProducer) -> None:
         await bounded(asyncio.wait([sender]), DISPOSE_S)
 
 
+async def started(client: Any, seconds: float) -> None:
+    """Start a client. One that takes longer, or whose caller is cancelled, is let end first. Raises TimeoutError."""
+    start = asyncio.ensure_future(client.start())
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.shield(start)
+    finally:
+        if not start.done():
+            await ended(start)
+
+
 async def ended(start: "asyncio.Task[Any]") -> None:
     """Wait until a client has started or failed to, but not for long: a start that is cut short leaves sockets open."""
     await asyncio.wait([start], timeout=DISPOSE_S)
