@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults test-long check format schemas deploy-files bench bench-cluster lock clean
+.PHONY: help run test test-faults test-kills test-long check format schemas deploy-files bench bench-cluster lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -30,6 +30,9 @@ test: $(VENV)/dev.stamp ## every test, in under ten minutes
 
 test-faults: $(VENV)/dev.stamp ## what takes minutes: kills, freezes and outages on the cluster edition
 	@$(BIN)/python -m pytest -m faults
+
+test-kills: $(VENV)/dev.stamp ## of those, the processes that are killed, frozen and cut off: what CI runs
+	@$(BIN)/python -m pytest -m "faults and crash" --durations=15
 
 test-long: $(VENV)/dev.stamp ## everything, in its long variants: more cases, more kills
 	@COEXIST_TEST_LONG=1 $(BIN)/python -m pytest -m "faults or not faults"

@@ -5,11 +5,8 @@ await here has a deadline of ours, and a client that does not answer is taken ap
 """
 
 import asyncio
-import contextlib
 import logging
-import socket
 import ssl
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,10 +16,10 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.protocol.produce import ProduceRequest
 
 from schemas import topics
 from schemas.ports import LogUnavailable
+from services.kafka_fence import guard, writers
 from services.settings import Settings, SettingsError
 
 CONFIRM_S = 3.0
@@ -41,8 +38,7 @@ PRODUCE_BATCH_BYTES_MAX = 256 * 1024
 UNCONFIRMED_BYTES_MAX = 64 * 1024 * 1024
 """What may wait for confirmation in one producer; beyond it, appends are refused at once."""
 RECORD_OVERHEAD_BYTES = 256
-LINGER_NOT = struct.pack("ii", 1, 0)
-"""For a socket: what was not sent when it is closed, or its process dies, is thrown away, not tried for minutes."""
+
 
 log = structlog.get_logger()
 Headers = Sequence[tuple[str, bytes]]
@@ -245,7 +241,7 @@ class Writer:
             max_batch_size=PRODUCE_BATCH_BYTES_MAX,
             max_request_size=topics.RECORD_BYTES_MAX,
         )
-        _guard(producer, self._may_write)
+        guard(producer, self._may_write)
         try:
             async with asyncio.timeout(START_S):
                 await producer.start()
@@ -317,46 +313,28 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
         raise LogUnavailable("Kafka did not confirm in time") from None
 
 
-def _guard(producer: AIOKafkaProducer, may_write: Callable[[], bool]) -> None:
-    """Ask `may_write` once a connection is there and before a produce request is written to it."""
-    client = producer.client
-    plain_send = client.send
-
-    async def send(node: Any, request: Any, **group: Any) -> Any:
-        if isinstance(request, ProduceRequest):
-            await client.ready(node, **group)
-            _throw_away_at_close(client)
-            if not may_write():
-                raise KafkaError("held back: what it carries may be another owner's by now")
-        return await plain_send(node, request, **group)
-
-    client.send = send
-
-
-def _throw_away_at_close(client: Any) -> None:
-    """Let the kernel forget unsent bytes with the socket: a batch that comes minutes later would be a zombie's."""
-    for transport in _transports(client):
-        if (connection := transport.get_extra_info("socket")) is not None:
-            with contextlib.suppress(OSError):
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
-
-
-def _transports(client: Any) -> list[asyncio.Transport]:
-    writers = [connection._writer for connection in client._conns.values()]  # noqa: SLF001 - it has no way of its own
-    return [writer.transport for writer in writers if writer is not None]
-
-
 async def dismantle_producer(producer: AIOKafkaProducer) -> None:
     """Make sure that the producer sends nothing more, and close its sockets. Never raises, never hangs."""
     producer._closed = True  # noqa: SLF001 - its own stop() waits for a dead broker without end
-    for transport in _transports(producer.client):
-        transport.abort()
+    for writer in writers(producer.client):
+        writer.transport.abort()
     sender = producer._sender.sender_task  # noqa: SLF001
     if sender is not None:
         sender.cancel()
     await bounded(producer.client.close(), DISPOSE_S)
     if sender is not None:
         await bounded(asyncio.wait([sender]), DISPOSE_S)
+
+
+async def started(client: Any, seconds: float) -> None:
+    """Start a client. One that takes longer, or whose caller is cancelled, is let end first. Raises TimeoutError."""
+    start = asyncio.ensure_future(client.start())
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.shield(start)
+    finally:
+        if not start.done():
+            await ended(start)
 
 
 async def ended(start: "asyncio.Task[Any]") -> None:

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, for_code
 
 from schemas.ports import LogUnavailable
 from schemas.topics import RECORD_BYTES_MAX, TOPICS, Topic
-from services.kafka_client import Kafka, bounded
+from services.kafka_client import Kafka, bounded, started
 from services.kafka_refusal import refusal
 
 REPLICAS = 3
@@ -146,7 +146,7 @@ async def _asked(kafka: Kafka, work: Callable[[AIOKafkaAdminClient], Awaitable[l
         connected = False
         try:
             async with asyncio.timeout(max(0.0, deadline - monotonic())):
-                await admin.start()
+                await started(admin, ADMIN_S)
                 connected = True
                 return await work(admin)
         except (KafkaError, OSError, TimeoutError) as problem:

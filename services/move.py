@@ -136,8 +136,8 @@ async def _copy(
         done += count
         tell(done, records + states)
 
-    found = sum((await kafka.ends()).values())
-    log = asyncio.create_task(kafka.copy(folder, passed))
+    ends = await kafka.begin(folder)
+    log = asyncio.create_task(kafka.copy(folder, ends, passed))
     try:
         async with postgres.copied(folder, replace(mark, done=True), passed):
             await log
@@ -146,7 +146,7 @@ async def _copy(
     finally:
         log.cancel()
         await asyncio.wait([log])
-    return Moved(records, states, found, media)
+    return Moved(records, states, sum(ends.values()), media)
 
 
 def _finish(folder: Folder, mark: Mark) -> None:

@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from schemas.ports import Event, LogUnavailable
 from schemas.topics import DAY_S, RECORD_BYTES_MAX, TOPICS
 from services import kafka_topics
-from services.kafka_client import Kafka, bounded, dismantle_producer
+from services.kafka_client import Kafka, bounded, dismantle_producer, started
 from services.log_kafka import KafkaLog, line_of
 from services.move_folder import Folder, Part, Refused
 
@@ -88,19 +88,23 @@ class KafkaTarget:
         admin = AIOKafkaAdminClient(**self._kafka.options)
         try:
             async with asyncio.timeout(ASK_S):
-                await admin.start()
+                await started(admin, ASK_S)
                 yield admin
         except (KafkaError, OSError, TimeoutError) as problem:
             raise LogUnavailable(f"Kafka did not answer: {type(problem).__name__}") from None
         finally:
             await bounded(admin.close(), CLOSE_S)
 
-    async def copy(self, folder: Folder, passed: Passed) -> None:
-        """Bring every partition to where it ends in the folder, from wherever it ends now. Raises Refused."""
+    async def begin(self, folder: Folder) -> dict[tuple[str, int], int]:
+        """Make the topics that are missing; where each partition ends now. Raises Refused."""
         await kafka_topics.create(self._kafka, self._partitions)
         ends = await _patiently(self._all_ends)
+        await self._check_ends(folder, folder.parts(), ends)
+        return ends
+
+    async def copy(self, folder: Folder, ends: Mapping[tuple[str, int], int], passed: Passed) -> None:
+        """Bring every partition to where it ends in the folder, from where it ends now. Raises Refused."""
         parts = folder.parts()
-        await self._check_ends(folder, parts, ends)
         producer = await self._connect()
         try:
             await _all(
@@ -109,9 +113,9 @@ class KafkaTarget:
         finally:
             await dismantle_producer(producer)
         await self._forget(parts)
-        ends = await _patiently(self._all_ends)
+        reached = await _patiently(self._all_ends)
         for part in parts:
-            if ends[part.topic, part.partition] != part.end:
+            if reached[part.topic, part.partition] != part.end:
                 raise _foreign(self._kafka, part)
 
     async def _check_ends(self, folder: Folder, parts: Sequence[Part], ends: Mapping[tuple[str, int], int]) -> None:
@@ -139,8 +143,7 @@ class KafkaTarget:
             max_request_size=RECORD_BYTES_MAX,
         )
         try:
-            async with asyncio.timeout(ASK_S):
-                await producer.start()
+            await started(producer, ASK_S)
         except (KafkaError, OSError, TimeoutError) as problem:
             await dismantle_producer(producer)
             raise LogUnavailable(f"Kafka cannot be reached: {type(problem).__name__}") from None

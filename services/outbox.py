@@ -25,6 +25,8 @@ from services.store_postgres import Line, OutboxBatch
 HEADER = "x-outbox"
 MARGIN_S = 1.0
 """The lease must outlast the deadline of a publication by this, or the publication is not begun."""
+ARRIVE_S = 1.0
+"""What a batch gets from the socket into the log of a busy broker, before another owner may look for its place."""
 QUEUE_BYTES_MAX = 4 * 1024 * 1024
 """What waits in memory per partition; what is beyond stays in the database until its turn."""
 EVENT_OVERHEAD_BYTES = 512
@@ -173,8 +175,8 @@ class Outbox:
             raise Fenced(f"{lease.processor} shard {lease.shard} may have another owner")
 
     def _certain(self) -> bool:
-        """Is every shard certainly ours for which a batch is on its way? Asked as its bytes are written."""
-        return all(self._holds(lease, 0) for lease, count in self._publishing.items() if count)
+        """Is every shard with a batch on its way certainly ours until that has arrived? Asked as it is written."""
+        return all(self._holds(lease, ARRIVE_S) for lease, count in self._publishing.items() if count)
 
     async def _next(self, shard: "_Shard", line: Line) -> list[OutboxBatch]:
         """What is next for a partition, from memory where nothing is missing there, else from the database."""
