@@ -156,7 +156,8 @@ class Queue(State):
     `refused_share`: the part of its limit at which it was too fast at `refused_at`; 1 when it never was.
     `counts`: what came in, per second, up to `counted_s`; `sudden`: the most that came suddenly, last at `sudden_at`.
     `usage`: percent of the app's or account's quota, as told at `usage_at`. `holds`: since the last acceptance.
-    `credit`: messages that may leave at once, after a lull.
+    `credit`: messages that may leave at once, after a lull. `holds_until`: of a slow number, when each place of its
+    window is free again; `heard`: when the last inbound messages were heard of (`sender.window`).
     `live`, `bulk`: lanes of that sort may be standing.
     """
 
@@ -179,6 +180,8 @@ class Queue(State):
     usage_at: float = 0
     holds: int = 0
     credit: int = 0
+    holds_until: list[float] = []
+    heard: list[float] = []
 
 
 def command_key(command_id: str) -> str:
