@@ -92,7 +92,8 @@ def _slot(queue: Queue, rate_per_s: int, now: float, *, bulk: bool) -> float:
     soonest = now if queue.credit and not bulk else max(queue.tat, now)
     if rate_per_s > SLOW_PER_S_MAX:
         return soonest
-    return opening(queue.holds_until, queue.heard, _places(queue, rate_per_s, now), now, soonest)
+    heard = [] if _sudden_of_late(queue, now) else queue.heard  # else what is kept free is enough
+    return opening(queue.holds_until, heard, _places(queue, rate_per_s, now), now, soonest)
 
 
 def charge(turn: Turn, queue: Queue) -> None:

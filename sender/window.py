@@ -9,15 +9,16 @@ from bisect import insort
 from collections.abc import Sequence
 from itertools import pairwise
 
-from sender.pacing import SLACK_S, WINDOW_S
+from sender.pacing import WINDOW_S
 
 SLOW_PER_S_MAX = 40
 """Faster numbers are paced evenly by one number (`sender.pacing`): there one message is next to nothing."""
-SEND_HOLDS_S = WINDOW_S + SLACK_S
+SEND_HOLDS_S = WINDOW_S + 0.030
+"""The slack is for requests that travel longer than the one before."""
 HEARD_KEPT = 5
 """Inbound messages whose times say whether more come evenly."""
-EVEN_S = 0.060
-"""Gaps that differ by no more are even."""
+EVEN_S, EVEN_PART = 0.150, 0.75
+"""Gaps that differ by no more, and by no larger part of themselves, are even: a process stands still at times."""
 EXPECT_S = 0.025
 """So long before it is heard an expected message may have been counted."""
 OVERDUE_S = 0.150
@@ -43,7 +44,7 @@ def expected(heard: Sequence[float], now: float) -> tuple[float, float] | None:
         return None
     gaps = [later - sooner for sooner, later in pairwise(heard)]
     gap, uneven = sum(gaps) / len(gaps), max(gaps) - min(gaps)
-    if uneven > EVEN_S or gap <= 0 or now > heard[-1] + gap + uneven + OVERDUE_S:
+    if uneven > min(EVEN_S, EVEN_PART * gap) or now > heard[-1] + gap + uneven + OVERDUE_S:
         return None
     return heard[-1] + gap - uneven - EXPECT_S, gap
 
