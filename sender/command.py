@@ -76,7 +76,8 @@ def read_request(data: bytes) -> Request:
 class Command(State):
     """One command. `attempt` counts from 1; `opened_at` is when the last one was committed.
 
-    `guessed`: only an echo says that `message_id` is it. `further`: other messages that it became, too.
+    `guessed`: only an echo says that `message_id` is it. `further`: other messages that it became,
+    too, and one that came to nothing.
     `doubts`: attempts of which nothing was ever heard. `heard_s`: how long the last one was listened for.
     `template`: language/name of the template that `message` is.
     `fallback`: what takes the message's place outside the window; `fell_back`: it has.
