@@ -76,7 +76,8 @@ def read_request(data: bytes) -> Request:
 class Command(State):
     """One command. `attempt` counts from 1; `opened_at` is when the last one was committed.
 
-    `guessed`: only an echo says that `message_id` is it. `further`: other messages that it became, too.
+    `guessed`: only an echo says that `message_id` is it. `further`: other messages that it became,
+    too, and one that came to nothing.
     `doubts`: attempts of which nothing was ever heard. `heard_s`: how long the last one was listened for.
     `template`: language/name of the template that `message` is.
     `fallback`: what takes the message's place outside the window; `fell_back`: it has.
@@ -156,7 +157,8 @@ class Queue(State):
     `refused_share`: the part of its limit at which it was too fast at `refused_at`; 1 when it never was.
     `counts`: what came in, per second, up to `counted_s`; `sudden`: the most that came suddenly, last at `sudden_at`.
     `usage`: percent of the app's or account's quota, as told at `usage_at`. `holds`: since the last acceptance.
-    `credit`: messages that may leave at once, after a lull.
+    `credit`: messages that may leave at once, after a lull. `holds_until`: of a slow number, when each place of its
+    window is free again; `heard`: when the last inbound messages were heard of (`sender.window`).
     `live`, `bulk`: lanes of that sort may be standing.
     """
 
@@ -179,6 +181,8 @@ class Queue(State):
     usage_at: float = 0
     holds: int = 0
     credit: int = 0
+    holds_until: list[float] = []
+    heard: list[float] = []
 
 
 def command_key(command_id: str) -> str:

@@ -21,12 +21,13 @@ from schemas.topics import ACCOUNT, INBOUND, OUTBOUND, OUTBOUND_BULK, TIMELINE
 from sender import command as cmd
 from sender import looks, pace, permission
 from sender.command import Command, Lane, Queue, Request, Slot, live_lane
+from sender.errors import ACTIONS, Action
 from sender.forgetting import about, forget
 from sender.lanes import finish, or_expired, pump, ready
 from sender.looks import Look
 from sender.pauses import Pauses, pauses_key, rest
 from sender.reading import MENDED, read
-from sender.refusals import REFUSALS_MAX, again, backoff_s, refused
+from sender.refusals import REFUSALS_MAX, again, backoff_s, failed_outside, refused
 from sender.turn import STORY_MAX, Turn
 
 EVIDENCE_WAIT_S = 90.0
@@ -251,10 +252,14 @@ def _on_status(turn: Turn, item: Item) -> None:
 
 
 def _failed(turn: Turn, command_id: str, item: Item) -> None:
-    """Meta took it and gave it up: it is not tried again, but what it says of the template holds for the next ones."""
+    """Meta took it and gave it up: what it says of the template holds for the next ones; one code lets it go on."""
     command: Command | None = turn.get(cmd.command_key(command_id))
-    if command is not None:
-        rest(turn, command, code_of(item.errors))
+    if command is None:
+        return
+    code = code_of(item.errors)
+    rest(turn, command, code)
+    if ACTIONS.get(code) == Action.TEMPLATE and command.state == cmd.ACCEPTED and command.message_id == item.message_id:
+        failed_outside(turn, turn.change(cmd.command_key(command_id)))
 
 
 def _on_timeline(turn: Turn, item: Item) -> None:
@@ -283,6 +288,7 @@ def _evidence(turn: Turn, command_id: str, message_id: str, *, proof: bool) -> N
         known is None
         or not (known.attempt or known.state == cmd.UNRESOLVED)
         or (known.message_id == message_id and not known.guessed)
+        or message_id in known.further
     ):
         return
     command: Command = turn.change(cmd.command_key(command_id))

@@ -4,6 +4,8 @@ A number is held where Graph said that nothing goes at all (a refused token, a b
 commands keep their places, and one request at a time tries whether it is over. It is slowed where it was too fast.
 """
 
+import math
+
 from schemas.items import Item
 from sender.command import Queue
 from sender.errors import Action
@@ -25,6 +27,7 @@ from sender.pacing import (
     sudden,
 )
 from sender.turn import Turn
+from sender.window import SEND_HOLDS_S, SLOW_PER_S_MAX, heard_one, opening, place_taken
 
 OPEN_MIN = 8
 """Attempts that may be open per number whatever its rate: one crash makes no more of them ambiguous."""
@@ -56,9 +59,7 @@ def number_wait_s(queue: Queue, rate_per_s: int, now: float, *, paused: bool = F
         open_max -= max(BULK_LEAVES_MIN, open_max // 4)
     if queue.open >= open_max:
         return ANSWER_WAIT_S
-    if queue.credit and not bulk:
-        return 0.0
-    return max(0.0, queue.tat - (LEAD_BULK_S if bulk else LEAD_S) - now)
+    return max(0.0, _slot(queue, rate_per_s, now, bulk=bulk) - (LEAD_BULK_S if bulk else LEAD_S) - now)
 
 
 def wait_of_number(turn: Turn, queue: Queue, *, bulk: bool = False) -> float:
@@ -77,18 +78,34 @@ def take(turn: Turn, queue: Queue, *, bulk: bool = False, counts: bool = True) -
     queue.open += 1
     if not counts:
         return turn.now
-    interval = _interval_s(queue, turn.rate(queue.number), turn.now)
-    slot = turn.now if queue.credit and not bulk else max(queue.tat, turn.now)
+    rate = turn.rate(queue.number)
+    interval, slot = _interval_s(queue, rate, turn.now), _slot(queue, rate, turn.now, bulk=bulk)
     queue.credit = credit_after(queue.credit, queue.tat, turn.now, interval)
-    queue.tat = spent(queue.tat, turn.now, interval)
+    queue.tat = spent(queue.tat, slot if rate <= SLOW_PER_S_MAX else turn.now, interval)
+    if rate <= SLOW_PER_S_MAX:
+        queue.holds_until = place_taken(queue.holds_until, turn.now, slot + SEND_HOLDS_S)
     return slot
+
+
+def _slot(queue: Queue, rate_per_s: int, now: float, *, bulk: bool) -> float:
+    """The instant at which the number's next request may leave."""
+    soonest = now if queue.credit and not bulk else max(queue.tat, now)
+    if rate_per_s > SLOW_PER_S_MAX:
+        return soonest
+    heard = [] if _sudden_of_late(queue, now) else queue.heard  # else what is kept free is enough
+    return opening(queue.holds_until, heard, _places(queue, rate_per_s, now), now, soonest)
 
 
 def charge(turn: Turn, queue: Queue) -> None:
     """A message passed that nobody asked us about: a customer's, or one that a person wrote in the app."""
-    now, interval = turn.now, _interval_s(queue, turn.rate(queue.number), turn.now)
-    queue.credit = credit_after(queue.credit, queue.tat, now, interval)
-    queue.tat = charged(queue.tat, now, interval)
+    now, rate = turn.now, turn.rate(queue.number)
+    if rate <= SLOW_PER_S_MAX:
+        queue.holds_until = place_taken(queue.holds_until, now, now + WINDOW_S)
+        queue.heard = heard_one(queue.heard, now)
+    else:
+        interval = _interval_s(queue, rate, now)
+        queue.credit = credit_after(queue.credit, queue.tat, now, interval)
+        queue.tat = charged(queue.tat, now, interval)
     another_second = int(now) > queue.counted_s
     queue.counts, queue.counted_s = counted(queue.counts, queue.counted_s, now), max(queue.counted_s, int(now))
     if another_second and (most := sudden(queue.counts)):
@@ -135,9 +152,19 @@ def free(queue: Queue) -> None:
 
 
 def _interval_s(queue: Queue, rate_per_s: int, now: float) -> float:
+    return interval_s(_limit(queue, rate_per_s, now))
+
+
+def _places(queue: Queue, rate_per_s: int, now: float) -> int:
+    """The same as whole messages. What is left of a message the bucket keeps, which goes by the limit as it is."""
+    return math.ceil(_limit(queue, rate_per_s, now) - 1e-6)
+
+
+def _limit(queue: Queue, rate_per_s: int, now: float) -> float:
+    """Messages that any second of the number may hold, as far as they are used now."""
     quota = share_of_quota(queue.usage, now - queue.usage_at)
     share = share_after(queue.refused_share, now - queue.refused_at) * quota
-    return interval_s(rate_per_s, reserve(min(_sudden_of_late(queue, now), rate_per_s)), share)
+    return max(1.0, (rate_per_s - reserve(min(_sudden_of_late(queue, now), rate_per_s))) * share)
 
 
 def _sudden_of_late(queue: Queue, now: float) -> int:

@@ -7,6 +7,7 @@ A number's limit is taken for what a window of any second may hold, in and out t
 instant `interval_s` after the one before, and attempts are opened up to `LEAD_S` before their slot, so that waking,
 deciding and making durable cost no pace. With `interval_s` no window of `WINDOW_S + SLACK_S` that ends with a send of
 ours holds more than the limit; the slack is for requests that travel longer than the one before.
+A slow number's window is kept to the message besides (`sender.window`).
 What comes in is charged when it is heard of, which is later than Meta counts it: while it comes evenly the count is
 right all the same, and where it has changed lately `reserve` keeps the difference free.
 """

@@ -9,7 +9,7 @@ from sender import command as cmd
 from sender import pace, permission
 from sender.command import Command, Lane, live_lane
 from sender.errors import RETRY_AFTER_S, Action
-from sender.lanes import finish, landed, stand, stand_now
+from sender.lanes import finish, landed, or_expired, stand, stand_now
 from sender.pacing import PAIR_BURST, PAIR_INTERVAL_S
 from sender.pauses import RESTS, rest
 from sender.turn import Turn
@@ -65,6 +65,25 @@ def _outside(turn: Turn, command: Command) -> bool:
     else:
         return False
     return True
+
+
+def failed_outside(turn: Turn, command: Command) -> None:
+    """131047 in a status: Meta took the message, and gave it up for the window's sake. What follows is the same.
+
+    Its lane has gone on meanwhile, so it goes to the end of it; the message that came to nothing is no second one.
+    """
+    if not command.refusals and permission.is_clearly_open(turn, command):
+        command.refusals += 1
+        reason, wait = "retry", RETRY_S
+    elif command.fallback:
+        permission.fall_back(turn, command)
+        reason, wait = permission.WINDOW_CLOSED, 0.0
+    else:
+        return
+    command.further, command.message_id = [*command.further, command.message_id], ""
+    command.state, command.slot, command.returns = cmd.QUEUED, -1, command.returns + 1
+    command.wake_at = or_expired(command, turn.now + wait)
+    turn.tell(command, "send.deferred", reason, retry_at=rfc3339(turn.now + wait))
 
 
 def _reject(turn: Turn, command: Command, item: Item) -> None:

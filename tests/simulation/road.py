@@ -23,6 +23,7 @@ class Road(Line):
     """A line to a Meta that counts. `refused`: codes by time; `accepted`, `inbound`: times at which Meta counted."""
 
     def __init__(self, *processors, seed=7, mps=20, pair_interval_s=6.0, pair_burst=45, fate=None, **more):
+        self.travel_s, self.webhook_s = more.pop("travel_s", TRAVEL_S), more.pop("webhook_s", WEBHOOK_S)
         self.due = []
         self.order = itertools.count()
         self.pick = random.Random(seed)
@@ -42,7 +43,7 @@ class Road(Line):
         self.append("inbound", h.attempted(call.command_id, call.to, call.opened_at, attempt=call.attempt))
         leaves_at = max(self.now, call.leaves_at)
         self.sent.append((leaves_at, call.command_id, call.attempt))
-        self.at(leaves_at + self.pick.uniform(*TRAVEL_S), self._arrive, call)
+        self.at(leaves_at + self.pick.uniform(*self.travel_s), self._arrive, call)
 
     def _arrive(self, call):
         pair = call.to.wa_id or call.to.user_id
@@ -67,7 +68,7 @@ class Road(Line):
         self.throughput.note(self.now)
         self.inbound.append(self.now)
         message = h.message(f"wamid.in{len(self.inbound)}", h.phone("34699999999"), self.now)
-        self.at(self.now + WEBHOOK_S, self.append, "inbound", message)
+        self.at(self.now + self.webhook_s, self.append, "inbound", message)
 
     # --- time
 

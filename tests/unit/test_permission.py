@@ -169,6 +169,59 @@ def test_a_window_that_is_clearly_open_is_asked_about_once_more():
     assert line.wire[0].kind == "template"
 
 
+def gives_up(line, wamid, token, code=131047):
+    """Meta took it, and says later that it will not be delivered."""
+    line.hear(h.status(wamid, "failed", LAIA, line.now, token, code))
+
+
+def test_a_window_that_meta_calls_closed_in_a_status_leads_to_the_fallback_too():
+    line = Line()
+    line.ask("c1", fallback=template())
+    token = line.answer().token
+    gives_up(line, "wamid.c1.1", token)
+    assert [call.kind for call in line.wire] == ["template"]
+    gives_up(line, "wamid.c1.1", token)  # Meta repeats itself
+    line.answer()
+    gives_up(line, "wamid.c1.1", token)
+    assert line.outcomes("c1") == ["send.accepted", "send.deferred", "send.accepted"]
+    assert line.reasons("c1") == ["", "window_closed", "window_closed"]
+    assert line.command("c1").message_id == "wamid.c1.2"
+    gives_up(line, "wamid.c1.2", line.command("c1").token)
+    assert (line.wire, line.command("c1").state) == ([], "accepted")
+
+
+def test_a_status_that_calls_an_open_window_closed_is_asked_about_once_more():
+    line = Line()
+    heard(line)
+    line.ask("c1", fallback=template())
+    gives_up(line, "wamid.c1.1", line.answer().token)
+    line.later(5)
+    assert line.wire[0].kind == "text"
+    gives_up(line, "wamid.c1.2", line.answer().token)
+    line.later(5)
+    assert line.wire[0].kind == "template"
+
+
+@pytest.mark.parametrize("more", [{}, {"fallback": template()}])
+def test_without_a_fallback_or_of_another_code_what_meta_gave_up_is_left(more):
+    line = Line()
+    line.ask("c1", **more)
+    gives_up(line, "wamid.c1.1", line.answer().token, 131026 if more else 131047)
+    line.later(5)
+    assert (line.wire, line.outcomes("c1")) == ([], ["send.accepted"])
+
+
+def test_a_status_before_the_answer_leads_to_the_fallback_once():
+    line = Line()
+    line.ask("c1", fallback=template())
+    gives_up(line, "wamid.c1.1", line.wire[0].token)
+    line.answer(nth=0)
+    line.answer(nth=0)
+    line.later(5)
+    assert (line.wire, line.command("c1").message_id) == ([], "wamid.c1.2")
+    assert [command for _, command, _ in line.sent] == ["c1", "c1"]
+
+
 def test_a_reply_to_what_was_just_published_is_never_refused_for_a_state_that_is_behind(line):
     """Whoever reads of a message may answer before `conversations` has: the reach stands in the message's commit."""
     heard(line)
