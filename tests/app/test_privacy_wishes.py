@@ -32,7 +32,8 @@ async def campaign(rig, phone):
 
 
 async def suppressed(rig):
-    found = (await rig.admin.get("/v1/suppressions", params={"number": NUMBER})).json()["suppressions"]
+    answer = (await rig.admin.get("/v1/suppressions", params={"number": NUMBER})).json()
+    found = answer.get("suppressions", [])  # the number is met with its first message
     return [(stop["scope"], stop["because"]) for one in found for stop in one["stops"]]
 
 
