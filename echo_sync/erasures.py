@@ -19,6 +19,7 @@ from schemas.marks import LEDGER_KEY, NOBODY, PRIVACY, TOMBSTONE_KEEP_S, About, 
 from schemas.ports import Decision, Event, Forget, State, States, Timer
 from schemas.topics import INBOUND
 
+NO_STOP = "none"
 PURGE_AGAIN_S = 60.0
 """A purge without a word is asked for again."""
 
@@ -38,11 +39,15 @@ class Erasure(State):
 
 
 class Mark(msgspec.Struct, array_like=True, gc=False):
-    """A digest to be kept. `person`: it bars what happened until the erasure; else it always bars."""
+    """A digest to be kept. `person`: it bars what happened until the erasure; else it always bars.
+
+    `stop`: what the person wants no more of, MARKETING or ALL; NO_STOP where they do; empty where nobody knows.
+    """
 
     digest: str
     person: bool = False
     by_user: bool = False
+    stop: str = ""
 
 
 class Word(msgspec.Struct, omit_defaults=True):
@@ -204,9 +209,10 @@ def _bury(desk: Desk, mark: Mark, word: Word) -> bool:
     known: Tombstone | None = desk.get(key)
     before = known or Tombstone()
     at = max(before.at, word.at) if mark.person else 0
-    stone = Tombstone(
-        wake_at=desk.now + TOMBSTONE_KEEP_S, at=at, by_user=before.by_user or mark.by_user, erasure=word.id
-    )
+    stop = "" if mark.stop == NO_STOP else mark.stop or before.stop
+    wake_at = None if stop else desk.now + TOMBSTONE_KEEP_S
+    by_user = before.by_user or mark.by_user
+    stone = Tombstone(wake_at=wake_at, at=at, by_user=by_user, erasure=word.id, stop=stop)
     desk.put(key, stone)
     return known is None or at > known.at
 

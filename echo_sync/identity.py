@@ -11,9 +11,9 @@ from hashlib import blake2b
 
 from echo_sync.automatic import Rhythm, united
 from schemas.items import Contact
-from schemas.marks import PRIVACY, Tombstone, digest_of, tombstone_key
+from schemas.marks import Tombstone, stone_key
 from schemas.phones import match_key
-from schemas.ports import State, States, foreign
+from schemas.ports import Missing, State, States
 from schemas.states import Alias, alias_key
 
 
@@ -37,14 +37,18 @@ class Person(State):
 
 
 class Resolution:
-    """What resolving a contact led to: the person, the states that changed, and the conversations that were joined."""
+    """What resolving a contact led to: the person, the states that changed, and the conversations that were joined.
 
-    __slots__ = ("changed", "merged", "person")
+    `stone`: the tombstone of somebody who was erased, wants no more of something, and begins anew here.
+    """
+
+    __slots__ = ("changed", "merged", "person", "stone")
 
     def __init__(self, person: Person) -> None:
         self.person = person
         self.changed: dict[str, State | None] = {}
         self.merged: list[tuple[str, str]] = []
+        self.stone: Tombstone | None = None
 
 
 def person_key(conversation_id: str) -> str:
@@ -99,9 +103,12 @@ def resolve(states: States, key: bytes, number: str, contact: Contact, at: float
         return Resolution(person)
     people = _people(states, number, known)
     home = _home(people, contact)
+    stones: list[Tombstone | None] = []
     if home is None:
-        home = Person(number=number, conversation_id=_new_id(states, key, number, names[0]))
+        stones = _stones(states, key, number, names)
+        home = Person(number=number, conversation_id=_new_id(stones[0], key, number, names[0]))
     result = Resolution(home)
+    result.stone = next((stone for stone in stones if stone is not None and stone.stop), None)
     _join(states, result, [person for person in people.values() if _same(person, home, contact)])
     _attach(result, known, names, contact, at)
     return result
@@ -130,9 +137,22 @@ def _adds_nothing(person: Person, names: list[str], contact: Contact, at: float)
     )
 
 
-def _new_id(states: States, key: bytes, number: str, identity: str) -> str:
+def _stones(states: States, key: bytes, number: str, names: list[str]) -> list[Tombstone | None]:
+    """The tombstones under these identities. Raises Missing with all that are not loaded."""
+    found: list[Tombstone | None] = []
+    missing: list[str] = []
+    for name in names:
+        try:
+            found.append(states.get(stone_key(key, number, name)))
+        except Missing as absent:
+            missing += absent.keys
+    if missing:
+        raise Missing(missing)
+    return found
+
+
+def _new_id(stone: Tombstone | None, key: bytes, number: str, identity: str) -> str:
     """The id of a conversation that begins now. Who was erased and writes again begins another one."""
-    stone: Tombstone | None = states.get(foreign(PRIVACY, tombstone_key(digest_of(key, number, identity))))
     return conversation_id(key, number, identity if stone is None else f"{identity}/{stone.at}")
 
 

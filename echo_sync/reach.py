@@ -8,8 +8,9 @@ late and repeated words change nothing, and of two words of one instant the one 
 import copy
 from typing import NamedTuple
 
+from schemas.marks import Tombstone
 from schemas.ports import State, States
-from schemas.states import HEARD_STEP_S, OPT_IN, STOP, Reach, Standing, reach_key
+from schemas.states import ALL, HEARD_STEP_S, MARKETING, OPT_IN, STOP, Reach, Standing, reach_key
 
 
 class Wish(NamedTuple):
@@ -31,6 +32,20 @@ def wished(reach: Reach, wishes: tuple[Wish, ...], at: float) -> Reach:
     said = {wish.scope: Standing(at=at, value=wish.value, until=wish.until, why=wish.why) for wish in wishes}
     newest = _newest(reach.wishes, said)
     return reach if newest == reach.wishes else _with(reach, newest)
+
+
+def stop_of(reach: Reach, now: float) -> str:
+    """The widest scope in which a person wants nothing: ALL, MARKETING, or nothing."""
+    for scope in (ALL, MARKETING):
+        standing = reach.wishes.get(scope)
+        if standing is not None and standing.value == STOP and not 0 < standing.until <= now:
+            return scope
+    return ""
+
+
+def remembered(number: str, conversation: str, stone: Tombstone) -> Reach:
+    """The reach of somebody who was erased and begins anew: what they wanted no more of, they still do not want."""
+    return wished(Reach(number=number, conversation=conversation), (Wish(stone.stop, STOP, why="erased"),), stone.at)
 
 
 def heard(reach: Reach, at: float) -> Reach:

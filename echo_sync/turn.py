@@ -16,6 +16,7 @@ from echo_sync.identity import Person, Resolution, person_key, resolve
 from echo_sync.message import Message
 from schemas.items import Item
 from schemas.ports import Decision, Event, State, States
+from schemas.states import reach_key
 from schemas.topics import ACCOUNT, CONTACTS, TIMELINE
 
 
@@ -98,7 +99,12 @@ class Turn:
 
     def person(self, item: Item, fallback: str) -> Person:
         """The person behind an item, met now if never before; conversations that turn out to be one are joined."""
-        return self.met(item.number, resolve(self, self.rules.key, item.number, item.contact, item.at, fallback))
+        found = resolve(self, self.rules.key, item.number, item.contact, item.at, fallback)
+        person = self.met(item.number, found)
+        if found.stone is not None:
+            conversation = person.conversation_id
+            self.put(reach_key(conversation), reach.remembered(item.number, conversation, found.stone))
+        return person
 
     def met(self, number: str, found: Resolution) -> Person:
         """Keep what was found out about a person, and tell which conversations turned out to be one."""

@@ -16,7 +16,7 @@ import msgspec
 
 from schemas.items import Contact
 from schemas.phones import digits, match_key
-from schemas.ports import NOWHERE, Event, State
+from schemas.ports import NOWHERE, Event, State, foreign
 from schemas.topics import DAY_S
 
 PRIVACY = "privacy"
@@ -57,12 +57,13 @@ class Tombstone(State):
     """A mark of what was erased. What names a person is kept out when it happened until `at`; a thing always is.
 
     `by_user`: the person has a user id as well, so a stranger's user id beside the phone shows somebody else.
-    `erasure`: whose erasure it was.
+    `erasure`: whose erasure it was. `stop`: what the person wanted no more of, MARKETING or ALL; such a one stays.
     """
 
     at: float = 0
     by_user: bool = False
     erasure: str = ""
+    stop: str = ""
 
 
 class Ledger(State):
@@ -89,6 +90,11 @@ def tombstone_key(digest: str) -> str:
 def digest_of(key: bytes, number: str, mark: str) -> str:
     """The keyed digest of a mark at a number."""
     return blake2b(f"{number}|{mark}".encode(), digest_size=15, key=key).hexdigest()
+
+
+def stone_key(key: bytes, number: str, mark: str) -> str:
+    """Where another processor finds the tombstone of a mark."""
+    return foreign(PRIVACY, tombstone_key(digest_of(key, number, mark)))
 
 
 def users(contact: Contact) -> list[str]:

@@ -6,7 +6,10 @@ from pydantic import Field
 
 from schemas.fields import Data, Id, Instant, MessageId, Number, Seconds
 
-Mark = Annotated[list[Any], Field(min_length=1, max_length=3, description="Digest; is it a person's; has a user id.")]
+Mark = Annotated[
+    list[Any],
+    Field(min_length=1, max_length=4, description="Digest; is it a person's; has a user id; what is wanted no more."),
+]
 Counts = Annotated[dict[str, int], Field(description="What went, by kind.")]
 
 

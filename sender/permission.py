@@ -6,6 +6,7 @@ the number's standing. Where we do not know, Meta decides.
 
 from typing import NamedTuple
 
+from schemas.marks import Tombstone, stone_key
 from schemas.ports import foreign
 from schemas.states import (
     ALL,
@@ -131,6 +132,8 @@ def _is_marketing(command: Command, template: Template | None) -> bool:
 
 def _of_person(turn: Turn, command: Command, *, marketing: bool) -> Refusal | None:
     reach = _reach(turn, command)
+    if reach is None and (stopped := _before_erased(turn, command, marketing=marketing)):
+        return stopped
     wishes = reach.wishes if reach is not None else {}
 
     def is_stopped(scope: str) -> bool:
@@ -151,6 +154,19 @@ def _of_person(turn: Turn, command: Command, *, marketing: bool) -> Refusal | No
     if turn.opt_in_required and (asked is None or asked.value != OPT_IN):
         return Refusal("no_opt_in")
     return None
+
+
+def _before_erased(turn: Turn, command: Command, *, marketing: bool) -> Refusal | None:
+    """Somebody of whom nothing is held but that they wanted no more, before they were erased."""
+    identity = lane_of(command.contact())
+    if turn.get(foreign(MESSAGES, alias_key(command.number, identity))) is not None:
+        return None  # whoever is known has their wishes with them
+    stone: Tombstone | None = turn.get(stone_key(turn.key, command.number, identity))
+    if stone is None or not stone.stop:
+        return None
+    if stone.stop == ALL:
+        return Refusal("suppressed")
+    return Refusal("opted_out") if marketing else None
 
 
 def _of_template(turn: Turn, command: Command, template: Template | None) -> Refusal | None:

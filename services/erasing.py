@@ -4,13 +4,14 @@ import asyncio
 import uuid
 from typing import Any
 
-from echo_sync.erasures import Erasure, Mark, Word, erasure_key, word_event
+from echo_sync.erasures import NO_STOP, Erasure, Mark, Word, erasure_key, word_event
 from echo_sync.identity import Person, alias_keys, person_key
+from echo_sync.reach import stop_of
 from schemas.instants import rfc3339
 from schemas.items import Contact
 from schemas.marks import PRIVACY, phone, users
 from schemas.ports import Event, LogUnavailable
-from schemas.states import MESSAGES, Alias, alias_key
+from schemas.states import MESSAGES, Alias, Reach, alias_key, reach_key
 from schemas.topics import AUDIT, DAY_S, INBOUND, partition_of
 from services.erasure_ledger import FILE_NAME, Entry, ErasureLedger
 from services.retention import topics_kept_s
@@ -55,9 +56,9 @@ async def begin(app: App, number: str, contact: Contact, by: str) -> str:
     if person is not None:
         named = list(dict.fromkeys((*named, *await own_identities(app, person))))
         things = [f"c:{person.conversation_id}"]
-    by_user = any(mark.startswith("u:") for mark in named)
+    by_user, stop = any(mark.startswith("u:") for mark in named), await _stop(app, person)
     digest = app.known_bars.digest
-    marks = [Mark(digest(number, mark), person=True, by_user=by_user) for mark in named if mark[0] in "pu"]
+    marks = [Mark(digest(number, mark), person=True, by_user=by_user, stop=stop) for mark in named if mark[0] in "pu"]
     marks += [Mark(digest(number, thing)) for thing in things]
     now = app.clock()
     word = Word(id=uuid.uuid4().hex, number=number, by=by, at=now, marks=marks)
@@ -65,6 +66,15 @@ async def begin(app: App, number: str, contact: Contact, by: str) -> str:
     await say(app, word)
     await _begun(app, word)
     return word.id
+
+
+async def _stop(app: App, person: Person | None) -> str:
+    """What a person wants no more of, which outlives them as a digest; empty where nobody is known."""
+    if person is None:
+        return ""
+    key = reach_key(person.conversation_id)
+    found = await app.store.load(MESSAGES, partition_of(person.number, app.log.partitions), [key])
+    return (stop_of(decode_state(Reach, found[key]), app.clock()) if key in found else "") or NO_STOP
 
 
 def note(app: App, word: Word) -> None:

@@ -65,6 +65,7 @@ async def test_what_people_write_is_in_no_byte_of_the_folder_with_the_setting_an
         assert {"coexist.db", ref.partition("/")[2]} <= set(found)
 
 
+@pytest.mark.faults
 async def test_erasing_and_exporting_go_through_the_seals(tmp_path):
     async with together(tmp_path, about={"pause_minutes": 0, **sealed()}) as rig:
         _, _, data = await talk(rig)

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.app.rig import NUMBER, together
 from tests.app.test_access_tokens import WRONG, give
 from tests.app.test_at_rest import CANARY, KEY, NEW_KEY, OTHER_KEY, PHONE, holding, run, sealed, talk
@@ -31,6 +33,7 @@ async def begun(rig):
     return made.json()["secret"].encode()
 
 
+@pytest.mark.faults
 async def test_afterwards_one_key_is_enough_and_then_none(tmp_path):
     person = Person(0)
     person.phone, person.text = PHONE, CANARY

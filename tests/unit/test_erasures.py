@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echo_sync.erasures import PURGE_AGAIN_S, Erasures, Mark, Purge, Word, encode, erasure_key
+from echo_sync.erasures import NO_STOP, PURGE_AGAIN_S, Erasures, Mark, Purge, Word, encode, erasure_key
 from schemas.marks import LEDGER_KEY, TOMBSTONE_KEEP_S, tombstone_key
 from schemas.ports import Event, Forget, Timer
 from tests.harness import NUMBER, T0, message, phone
@@ -127,6 +127,19 @@ def test_the_same_erasure_asked_for_twice_is_one():
     desk.say("erase", id="e1", marks=[Mark("z", person=True)])
     assert desk.ledger.generation == 1
     assert tombstone_key("z") not in desk.states
+
+
+def test_what_a_person_wanted_no_more_of_is_kept_without_end_until_they_want_it_again():
+    desk = Desk()
+    desk.say("erase", id="e1", marks=[Mark("a", person=True, stop="marketing")])
+    assert (desk.states[tombstone_key("a")].stop, desk.states[tombstone_key("a")].wake_at) == ("marketing", None)
+    desk.say("marked", id="e1", marks=[Mark("a", person=True)])
+    assert desk.states[tombstone_key("a")].stop == "marketing"
+    desk.say("erase", id="e2", marks=[Mark("a", person=True, stop=NO_STOP)])
+    assert (desk.states[tombstone_key("a")].stop, desk.states[tombstone_key("a")].wake_at) == (
+        "",
+        T0 + TOMBSTONE_KEEP_S,
+    )
 
 
 def test_a_tombstone_outlives_what_meta_may_repeat_and_then_goes():

@@ -5,8 +5,9 @@ import functools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echo_sync.reach import Wish, heard, merged, wished
+from echo_sync.reach import Wish, heard, merged, remembered, stop_of, wished
 from echo_sync.templates import joined
+from schemas.marks import Tombstone
 from schemas.states import ALL, HEARD_STEP_S, MARKETING, OPT_IN, STOP, Reach, Template, reach_key
 
 TIMES = st.integers(1, 5).map(float)
@@ -31,6 +32,16 @@ WORDS = st.one_of(
 def after(said, reach=None):
     begin = reach or Reach(number="1", conversation="c1")
     return functools.reduce(lambda known, word: wished(known, (word[1],), word[0]), said, begin)
+
+
+@given(st.lists(WISHES, max_size=8))
+def test_what_is_remembered_of_somebody_erased_is_what_they_wanted_no_more_of(said):
+    now = 6.0
+    scope = stop_of(after(said), now)
+    anew = remembered("1", "c2", Tombstone(at=now, stop=scope)) if scope else Reach()
+    assert stop_of(anew, now) == scope
+    assert (anew.line is not None) == bool(scope)
+    assert stop_of(wished(anew, (Wish(scope, OPT_IN, 0, "words"),), now + 1), now + 1) == ""
 
 
 @given(st.lists(WISHES, max_size=8).flatmap(lambda said: st.tuples(st.just(said), st.permutations(said + said[:3]))))
