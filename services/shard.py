@@ -67,9 +67,12 @@ class Shard:
 
     def get(self, key: str) -> Any:
         """See `States.get`."""
-        for states in (self._changed, self._known, self._foreign):
-            if key in states:
-                return states[key]
+        try:
+            return self._known[key]
+        except KeyError:
+            pass
+        if key in self._foreign:
+            return self._foreign[key]
         raise Missing([key])
 
     def heads(self, line: str, until: float, limit: int) -> list[tuple[str, Any]]:
@@ -120,6 +123,7 @@ class Shard:
     def add(self, decision: Decision) -> None:
         """Keep what follows from one event for the commit."""
         self._changed.update(decision.states)
+        self._known.update(decision.states)
         self.outputs.extend(decision.emit)
         self.calls.extend(decision.calls)
         self.notes.extend(decision.notes)
@@ -136,9 +140,8 @@ class Shard:
         }
 
     def settle(self) -> float | None:
-        """After the commit: what was changed is now known. Returns the earliest new `wake_at`."""
+        """After the commit: what was changed is stored. Returns the earliest new `wake_at`."""
         wakes = [state.wake_at for state in self._changed.values() if state and state.wake_at is not None]
-        self._known.update(self._changed)
         excess = sum(self._kept.values()) + len(self._known) - self._kept.get(self._lease.shard, 0) - CACHE_STATES_MAX
         if excess > CACHE_EXCESS_MAX:
             self._known = dict(islice(self._known.items(), excess, None))
@@ -164,7 +167,7 @@ class Shard:
             self._heads[missing.head] = [(key, decode_state(kind(key), value)) for key, value in found]
 
     async def _load(self, keys: Iterable[str]) -> dict[str, Any]:
-        own = [k for k in keys if not k.startswith(FOREIGN) and k not in self._known and k not in self._changed]
+        own = [k for k in keys if not k.startswith(FOREIGN) and k not in self._known]
         others = [k for k in keys if k.startswith(FOREIGN) and k not in self._foreign]
         values = await self._store.load(self._lease.processor, self._lease.shard, own) if own else {}
         for key in own:
