@@ -60,7 +60,7 @@ async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
 async def seals_in(settings: Settings, database: Postgres) -> Seals | None:
     """What opens and seals the states. Raises SettingsError when a key is missing."""
     rows = await database.rows(MARKS_READ)
-    seals = seals_of(settings, {row[0]: row[1] for row in rows})
+    seals = seals_of(settings, {row[0]: row[1] for row in rows}, shared=True)
     if seals is not None and seals.wanted:
         await database.rows(numbered(MARK_MAKE), *seals.mark())
     return seals

@@ -108,15 +108,15 @@ class Seals:
         return name, self.seal(b"", name)
 
 
-def seals_of(settings: Settings, marks: Marks) -> Seals | None:
+def seals_of(settings: Settings, marks: Marks, *, shared: bool = False) -> Seals | None:
     """What opens and seals with the keys of the settings; None where nothing is sealed nor shall be.
 
-    Raises SettingsError when a key is missing.
+    `shared`: another process may begin to seal while this one runs. Raises SettingsError when a key is missing.
     """
     keys = keys_of(settings.encryption_keys)
     if settings.encrypt_content and not keys:
         raise SettingsError(f"COEXIST_ENCRYPT_CONTENT is set, and COEXIST_ENCRYPTION_KEYS is not. {HOW}")
-    if not marks and not settings.encrypt_content:
+    if not marks and not settings.encrypt_content and not (shared and keys):
         return None
     seals = Seals(keys, wanted=settings.encrypt_content)
     try:

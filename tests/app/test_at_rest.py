@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import time
 import zipfile
 from base64 import b64encode
 
 import pytest
 from click.testing import CliRunner
 
+from services import backup
 from services.app import open_app
 from services.cli import main
 from services.sandbox.contents import media_file
@@ -58,6 +60,10 @@ async def test_what_people_write_is_in_no_byte_of_the_folder_with_the_setting_an
         alive = holding(tmp_path, CANARY.encode(), NAME.encode(), data)
         read = await rig.admin.get("/v1/media", params={"ref": ref})
         assert read.content == data
+        copied = tmp_path / "backup" / "coexist.db"
+        copied.parent.mkdir()
+        await asyncio.to_thread(backup.copy, tmp_path / "coexist.db", copied, time.time())
+        assert holding(copied.parent, CANARY.encode(), NAME.encode()) == ([] if wanted else ["coexist.db"])
     found = holding(tmp_path, CANARY.encode(), NAME.encode(), data)
     if wanted:
         assert (alive, found) == ([], [])

@@ -72,6 +72,13 @@ def test_a_new_first_key_seals_from_now_on_and_the_old_one_still_opens():
 
 def test_where_nothing_is_sealed_nor_shall_be_there_is_no_layer_at_all():
     assert seals_of(keyed(NEW), {}) is None
+    assert seals_of(Settings(), {}, shared=True) is None
+
+
+def test_a_process_with_the_key_reads_what_another_one_begins_to_seal():
+    running, new = seals_of(keyed(NEW), {}, shared=True), seals_of(keyed(NEW, encrypt_content=True), {}, shared=True)
+    assert running.open(new.seal(TEXT, "x"), "x") == TEXT
+    assert running.seal(TEXT, "x") == TEXT
 
 
 @pytest.mark.parametrize("wanted", [False, True])
