@@ -27,6 +27,8 @@ from services.sqlite_file import SqliteFile, usable
 from services.store_sqlite import SHARDS_MAX
 
 PAGE_ROWS = 500
+PAGE_BATCHES = 8
+"""A batch may hold hundreds of records, and a record a whole webhook."""
 NOTHING = "Nothing is sealed, and COEXIST_ENCRYPT_CONTENT is not set: there is nothing to do."
 
 Value = tuple[int, str, bytes]
@@ -165,7 +167,7 @@ class FolderRows:
     async def batches(self) -> AsyncIterator[Sequence[Value]]:
         """See `Rows.batches`: the rows of the log."""
         after, asked = -1, "SELECT id, 'log/' || id, batch FROM log WHERE id > ? ORDER BY id LIMIT ?"
-        while page := self._file.reading.execute(asked, (after, PAGE_ROWS)).fetchall():
+        while page := self._file.reading.execute(asked, (after, PAGE_BATCHES)).fetchall():
             yield page  # type: ignore[misc]
             after = page[-1][0]  # type: ignore[assignment]
 

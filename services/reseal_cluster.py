@@ -9,7 +9,7 @@ from schemas.ports import LogUnavailable
 from services.content_seals import MARK_MAKE, MARKS_DROP, MARKS_READ, Seals, about_outbox, seals_of
 from services.failure import UNREACHABLE, Failure
 from services.postgres import CONNECT_S, LOST, numbered, schema
-from services.reseal import PAGE_ROWS, StateRow, Value
+from services.reseal import PAGE_BATCHES, StateRow, Value
 from services.settings import Settings
 from services.verify_cluster import AT_WORK
 
@@ -46,7 +46,7 @@ class ClusterRows:
     async def batches(self) -> AsyncIterator[Sequence[Value]]:
         """See `Rows.batches`: what waits to be published. What is on Kafka was never sealed."""
         after: Place = FIRST
-        while page := await self._database.fetch(WAITING, *after, PAGE_ROWS):
+        while page := await self._database.fetch(WAITING, *after, PAGE_BATCHES):
             self._places = [(row[0], row[1], row[2], row[3]) for row in page]
             yield [(at, about_outbox(row[1], row[2]), row[4]) for at, row in enumerate(page)]
             after = self._places[-1]
