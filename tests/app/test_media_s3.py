@@ -9,7 +9,9 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
+from services.content_seals import Seals
 from services.media_folder import MediaFolder
+from services.media_sealed import SealedMedia
 from services.media_store import FOLDER_NAME, Part, open_store, reference
 from services.move_folder import Refused
 from services.move_media import copy_media
@@ -92,6 +94,18 @@ async def test_what_is_kept_is_read_again_once_per_content_and_removed(bucket, e
     await store.remove(ref)
     with pytest.raises(FileNotFoundError):
         await get(store, ref)
+
+
+async def test_files_in_a_bucket_are_found_and_sealed_where_they_lie(bucket, tmp_path):
+    store = open_store(bucket, tmp_path)
+    ref = await put(store, DATA)
+    sealed = SealedMedia(store, Seals([b"1" * 32], wanted=True))
+    assert ref in [one async for one in sealed.refs()]
+    assert [await sealed.seal_anew(ref), await sealed.seal_anew(ref)] == [True, False]
+    assert await get(sealed, ref) == DATA
+    assert DATA not in await get(store, ref)
+    await sealed.remove(ref)
+    assert ref not in [one async for one in sealed.refs()]
 
 
 async def test_a_bucket_that_is_not_there_keeps_nothing_and_says_so(bucket, tmp_path):

@@ -78,3 +78,20 @@ async def test_without_its_key_a_file_cannot_be_read(media):
     ref = await kept(SealedMedia(media, Seals([KEY], wanted=True)), CANARY)
     with pytest.raises(OSError, match="COEXIST_ENCRYPTION_KEYS"):
         await whole(SealedMedia(media, Seals([OTHER], wanted=True)), ref)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_sealing_anew_brings_every_file_to_the_form_of_now_and_only_those_that_need_it(media, size):
+    data = content(size)
+    ref = await kept(media, data)
+    old = await kept(SealedMedia(media, Seals([OTHER], wanted=True)), data + b"!")
+    now = SealedMedia(media, Seals([KEY, OTHER], wanted=True))
+    found = {one async for one in now.refs()}
+    assert found == {ref, old}
+    assert [await now.seal_anew(one) for one in (ref, old, ref, old)] == [True, True, False, False]
+    only = SealedMedia(media, Seals([KEY], wanted=True))
+    assert (await whole(only, ref), await whole(only, old)) == (data, data + b"!")
+    plain = SealedMedia(media, Seals([KEY], wanted=False))
+    assert [await plain.seal_anew(one) for one in (ref, old, ref)] == [True, True, False]
+    assert await whole(media, ref) == data
+    assert list(media.incoming.iterdir()) == []
