@@ -80,6 +80,7 @@ class Command(State):
     too, and one that came to nothing.
     `doubts`: attempts of which nothing was ever heard. `heard_s`: how long the last one was listened for.
     `template`: language/name of the template that `message` is.
+    `place_at`: when the number may begin one more conversation, with this one.
     `fallback`: what takes the message's place outside the window; `fell_back`: it has.
     `written_at`: from when on it may have been sent; the later of when it was written and its `not_before`.
     """
@@ -119,6 +120,7 @@ class Command(State):
     policy_is_asked: bool = False
     trace: str = ""
     written_at: float = 0
+    place_at: float = 0
 
     def contact(self) -> Contact:
         """To whom it goes."""
@@ -130,7 +132,7 @@ class Lane(State):
 
     A recipient has two at the most: one for what is live, which keeps the pair's bucket for both, and one for bulk.
     `bulk_waits`: the recipient's bulk lane wants to know when this one is empty. `parked`: commands may wait for a
-    person to let go of the conversation.
+    person to let go of the conversation. `begun_at`: when the last template outside the window went.
     """
 
     number: str = ""
@@ -143,6 +145,7 @@ class Lane(State):
     doubted: bool = False
     bulk_waits: bool = False
     parked: bool = False
+    begun_at: float = 0
 
 
 class Slot(State):

@@ -3,7 +3,7 @@
 One owner per number, so the bucket of a number, the pairs and the order of a conversation are plain state. An attempt
 is committed before its request leaves; what came back, or what statuses and echoes tell of it, is read from `inbound`.
 States: `k/` a command, `l/` a lane, `x/` a place in it, `q/` a number's pace, `p/` what rests at a number,
-`y/` a look at a conversation.
+`u/` how many people it began, `y/` a look at a conversation.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,6 +26,7 @@ from sender.forgetting import about, forget
 from sender.lanes import finish, or_expired, pump, ready
 from sender.looks import Look
 from sender.pauses import Pauses, pauses_key, rest
+from sender.people import People
 from sender.reading import MENDED, read
 from sender.refusals import REFUSALS_MAX, again, backoff_s, failed_outside, refused
 from sender.turn import STORY_MAX, Turn
@@ -39,7 +40,7 @@ INBOUND_COUNTS_S = 10.0
 DOUBTS_MAX = 3
 """Requests without any answer or evidence after which at_least_once gives up, too: each may have been a message."""
 
-KINDS: dict[str, type[State]] = {"k": Command, "l": Lane, "x": Slot, "q": Queue, "p": Pauses, "y": Look}
+KINDS: dict[str, type[State]] = {"k": Command, "l": Lane, "x": Slot, "q": Queue, "p": Pauses, "y": Look, "u": People}
 
 
 class Delivery:

@@ -11,7 +11,7 @@ from schemas.instants import rfc3339
 from schemas.states import claim_now
 from schemas.tokens import make_token
 from sender import command as cmd
-from sender import permission
+from sender import people, permission
 from sender.command import BULK, Command, Lane, Queue, Slot, live_lane
 from sender.conditions import withheld
 from sender.pace import ANSWER_WAIT_S, room, take, wait_of_number
@@ -118,7 +118,7 @@ def _try_head(turn: Turn, lane: Lane) -> bool:
         if command is None or _ended(turn, command):
             drop_head(turn, lane)
             continue
-        if _parked(turn, lane, command):
+        if _parked(turn, lane, command) or _one_too_many(turn, lane, live, command):
             continue
         if bulk and (live.head < live.tail or live.in_flight):
             live.bulk_waits = True
@@ -130,6 +130,7 @@ def _try_head(turn: Turn, lane: Lane) -> bool:
         if pair_wait > 0:
             stand(lane, turn.now + pair_wait)
         else:
+            people.begin(turn, live, command)
             _open(turn, queue, lane, command)
             live.pair_tat = spent(live.pair_tat, turn.now, PAIR_INTERVAL_S)
         return True
@@ -200,11 +201,30 @@ def _parked(turn: Turn, lane: Lane, command: Command) -> bool:
     if not command.deferred:
         command.deferred = True
         turn.tell(command, "send.deferred", "taken_over", retry_at=rfc3339(until))
+    _park(turn, lane, command, min(until, turn.now + PARKED_LOOK_S))
+    return True
+
+
+def _one_too_many(turn: Turn, lane: Lane, live: Lane, command: Command) -> bool:
+    """The number began as many conversations as it may: the head waits, outside its lane, or has no place at all."""
+    until = people.held_until(turn, live, command)
+    if until is None:
+        retry_at = rfc3339(turn.now + people.DAY_S)
+        end(turn, command, cmd.REJECTED, "send.rejected", people.PEOPLE_LIMIT, retry_at=retry_at)
+    elif until:
+        if command.place_at != until:
+            command.place_at = until
+            turn.tell(command, "send.deferred", people.PEOPLE_LIMIT, retry_at=rfc3339(until))
+        _park(turn, lane, command, until)
+    return until != 0
+
+
+def _park(turn: Turn, lane: Lane, command: Command, until: float) -> None:
+    """Out of its lane, until then at the most: what happens in the conversation is reason to look again."""
     drop_head(turn, lane)
     turn.lane(command.number, live_lane(command.lane)).parked = True
-    command.slot, command.wake_at = -1, or_expired(command, min(until, turn.now + PARKED_LOOK_S))
+    command.slot, command.wake_at = -1, or_expired(command, until)
     command.line, command.place = parked_line(command.number, live_lane(command.lane)), command.requested_at
-    return True
 
 
 def parked_line(number: str, lane: str) -> str:

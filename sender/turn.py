@@ -68,6 +68,7 @@ class Turn:
         self.event = event
         self.now = now
         self.decision = Decision()
+        self._conversations: dict[tuple[str, str, str], Conversation | None] = {}
 
     def get(self, key: str) -> Any:
         """A state, with this turn's own changes."""
@@ -135,8 +136,11 @@ class Turn:
 
     def conversation(self, number: str, to: Contact) -> Conversation | None:
         """The conversation with a recipient, as its owner last committed it. Their reach is loaded with it."""
-        self.need_conversations(number, [to])
-        return find_conversation(self.get, number, to)
+        place = (number, to.wa_id, to.user_id)
+        if place not in self._conversations:
+            self.need_conversations(number, [to])
+            self._conversations[place] = find_conversation(self.get, number, to)
+        return self._conversations[place]
 
     def tell(self, command: Command, kind: str, reason: str = "", **more: Any) -> None:
         """Publish an outcome and add it to the command's story."""
