@@ -1,8 +1,12 @@
 """Erasing on Kafka and Postgres: states go at once, what Kafka keeps is left out when read, and its end is told."""
 
+import time
+
 import pytest
 
-from tests.app.rig import NUMBER, service, until
+from services.verify import verify
+from services.verify_cluster import cluster_books
+from tests.app.rig import NUMBER, service, settings, until
 from tests.app.test_privacy_erase import erase
 from tests.cluster.rig import Cluster
 from tests.kafka.broker import execute
@@ -19,8 +23,19 @@ def names(url, text):
 
 
 async def test_a_person_goes_from_postgres_at_once_and_the_report_says_when_kafka_forgets(tmp_path):
-    async with Cluster() as cluster, service(tmp_path, about=cluster.settings) as rig:
+    async with Cluster() as cluster:
+        await erased(tmp_path, cluster)
+        given = settings(tmp_path, **cluster.settings)
+        async with cluster_books(given) as books:
+            verdict = await verify(given, books, time.time(), lambda what: None)
+        assert (verdict.differences, verdict.messages) == ([], 1)
+
+
+async def erased(folder, cluster):
+    """Two people write, and one of them is erased."""
+    async with service(folder, about=cluster.settings) as rig:
         await rig.trigger("message", contact=PHONE, text="clau-secreta")
+        await rig.trigger("message", contact="34600555888", text="que es quedi")
         one = await until(lambda: rig.conversation(PHONE), 20)
         assert names(cluster.url, PHONE)
         _, report = await erase(rig, PHONE)
