@@ -1,12 +1,8 @@
 """Erasing on Kafka and Postgres: states go at once, what Kafka keeps is left out when read, and its end is told."""
 
-import time
-
 import pytest
 
-from services.verify import verify
-from services.verify_cluster import cluster_books
-from tests.app.rig import NUMBER, service, settings, until
+from tests.app.rig import NUMBER, service, until
 from tests.app.test_privacy_erase import erase
 from tests.cluster.rig import Cluster
 from tests.kafka.broker import execute
@@ -25,17 +21,13 @@ def names(url, text):
 async def test_a_person_goes_from_postgres_at_once_and_the_report_says_when_kafka_forgets(tmp_path):
     async with Cluster() as cluster:
         await erased(tmp_path, cluster)
-        given = settings(tmp_path, **cluster.settings)
-        async with cluster_books(given) as books:
-            verdict = await verify(given, books, time.time(), lambda what: None)
-        assert (verdict.differences, verdict.messages) == ([], 1)
 
 
 async def erased(folder, cluster):
     """Two people write, and one of them is erased."""
     async with service(folder, about=cluster.settings) as rig:
         await rig.trigger("message", contact=PHONE, text="clau-secreta")
-        await rig.trigger("message", contact="34600555888", text="que es quedi")
+        await rig.trigger("image", contact="34600555888")
         one = await until(lambda: rig.conversation(PHONE), 20)
         assert names(cluster.url, PHONE)
         _, report = await erase(rig, PHONE)
@@ -51,3 +43,9 @@ async def erased(folder, cluster):
         assert ends == [await rig.app.log.end("inbound", partition) for partition in range(cluster.partitions)]
         export = await rig.admin.post("/v1/privacy/export", json={"number": NUMBER, "contact": PHONE})
         assert export.status_code == 200
+        await until(lambda: waits(rig), 20)
+
+
+async def waits(rig):
+    """Does the picture of the one who stays wait to be fetched, as the metrics have it?"""
+    return "\ncoexist_media_queue_depth 1.0\n" in (await rig.admin.get("/metrics")).text
