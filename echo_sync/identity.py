@@ -14,7 +14,7 @@ from schemas.items import Contact
 from schemas.marks import Tombstone, stone_key
 from schemas.phones import match_key
 from schemas.ports import Missing, State, States
-from schemas.states import Alias, alias_key
+from schemas.states import Alias, alias_key, reach_key
 
 
 class Person(State):
@@ -138,7 +138,10 @@ def _adds_nothing(person: Person, names: list[str], contact: Contact, at: float)
 
 
 def _stones(states: States, key: bytes, number: str, names: list[str]) -> list[Tombstone | None]:
-    """The tombstones under these identities. Raises Missing with all that are not loaded."""
+    """The tombstones under these identities. Raises Missing with all that are not loaded.
+
+    With them goes what the new conversation will be asked for next, for each question is a trip to the database.
+    """
     found: list[Tombstone | None] = []
     missing: list[str] = []
     for name in names:
@@ -147,7 +150,7 @@ def _stones(states: States, key: bytes, number: str, names: list[str]) -> list[T
         except Missing as absent:
             missing += absent.keys
     if missing:
-        raise Missing(missing)
+        raise Missing([*missing, reach_key(_new_id(None, key, number, names[0]))])
     return found
 
 

@@ -24,6 +24,7 @@ from services.app import messages_of
 from services.settings import Settings
 from services.shard import decode_state
 from services.verify_books import Books
+from services.verify_erased import Erased, erased_of
 from services.verify_replay import Replay
 from services.verify_truth import (
     AUTHORSHIP,
@@ -77,7 +78,7 @@ async def verify(settings: Settings, books: Books, now: float, say: Say) -> Verd
     sequences = await books.sequences()
     for shard in range(books.partitions):
         say(f"shard {shard + 1} of {books.partitions}")
-        look = _Shard(books, shard, now, verdict)
+        look = _Shard(books, shard, now, verdict, await erased_of(books, shard))
         await look.sequences(sequences)
         await look.messages(messages)
         await look.conversations(conversations)
@@ -87,8 +88,9 @@ async def verify(settings: Settings, books: Books, now: float, say: Say) -> Verd
 class _Shard:
     """One shard of everything."""
 
-    def __init__(self, books: Books, shard: int, now: float, verdict: Verdict) -> None:
+    def __init__(self, books: Books, shard: int, now: float, verdict: Verdict, erased: Erased) -> None:
         self._books = books
+        self._erased = erased
         self._shard = shard
         self._now = now
         self._verdict = verdict
@@ -105,7 +107,8 @@ class _Shard:
             async for records in self._books.records(topic, self._shard):
                 for record in records:
                     self._verdict.events += 1
-                    if self._is_next(record, last, begins_late=begins) and topic == TIMELINE:
+                    is_next = self._is_next(record, last, begins_late=begins)
+                    if is_next and topic == TIMELINE and record.event not in self._erased:
                         self._fold(record)
             self._compare_counters(topic, last, given, begins_late=begins)
 
@@ -282,14 +285,15 @@ class _Shard:
     async def _read(self, topic: str, position: int) -> list[Record]:
         found: list[Record] = []
         async for records in self._books.records(topic, self._shard):
-            found.extend(record for record in records if record.offset < position and self._is_home(record))
+            found.extend(record for record in records if record.offset < position and self._is_read(record))
             if records[-1].offset >= position:
                 break
         return found
 
-    def _is_home(self, record: Record) -> bool:
+    def _is_read(self, record: Record) -> bool:
         """Commands of other clients that lie on the wrong partition are read where they were moved to."""
-        return record.topic not in FROM_ANYONE or self._is_here(record.event.number)
+        is_home = record.topic not in FROM_ANYONE or self._is_here(record.event.number)
+        return is_home and record.event not in self._erased
 
 
 class _Groups:

@@ -19,8 +19,15 @@ def names(url, text):
 
 
 async def test_a_person_goes_from_postgres_at_once_and_the_report_says_when_kafka_forgets(tmp_path):
-    async with Cluster() as cluster, service(tmp_path, about=cluster.settings) as rig:
+    async with Cluster() as cluster:
+        await erased(tmp_path, cluster)
+
+
+async def erased(folder, cluster):
+    """Two people write, and one of them is erased."""
+    async with service(folder, about=cluster.settings) as rig:
         await rig.trigger("message", contact=PHONE, text="clau-secreta")
+        await rig.trigger("image", contact="34600555888")
         one = await until(lambda: rig.conversation(PHONE), 20)
         assert names(cluster.url, PHONE)
         _, report = await erase(rig, PHONE)
@@ -36,3 +43,9 @@ async def test_a_person_goes_from_postgres_at_once_and_the_report_says_when_kafk
         assert ends == [await rig.app.log.end("inbound", partition) for partition in range(cluster.partitions)]
         export = await rig.admin.post("/v1/privacy/export", json={"number": NUMBER, "contact": PHONE})
         assert export.status_code == 200
+        await until(lambda: waits(rig), 20)
+
+
+async def waits(rig):
+    """Does the picture of the one who stays wait to be fetched, as the metrics have it?"""
+    return "\ncoexist_media_queue_depth 1.0\n" in (await rig.admin.get("/metrics")).text

@@ -13,6 +13,7 @@ from services.verify_cluster import cluster_books
 from tests.app.rig import settings as embedded
 from tests.cluster.folder import fill, of_cluster
 from tests.cluster.rig import Cluster
+from tests.cluster.test_privacy import erased
 from tests.kafka.broker import execute
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults]
@@ -59,3 +60,10 @@ async def test_what_was_moved_is_as_it_must_be_and_damage_is_found(tmp_path):
         change("DELETE FROM $states WHERE id = (SELECT min(id) FROM $states WHERE key LIKE 'm/%')")
         change("UPDATE $sequences SET seq = seq + 1 WHERE topic = 'timeline'")
         assert found(await look(settings)) == {"gap", "lost"}
+
+
+async def test_what_kafka_keeps_of_an_erased_person_is_no_difference(tmp_path):
+    async with Cluster(partitions=1) as cluster:
+        await erased(tmp_path, cluster)
+        verdict = await look(of_cluster(tmp_path, cluster))
+    assert (verdict.differences, verdict.messages) == ([], 1)

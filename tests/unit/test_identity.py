@@ -2,9 +2,11 @@
 
 import pytest
 
+from echo_sync.identity import resolve
 from echo_sync.messages import Messages
 from schemas.items import Contact
-from schemas.states import MESSAGES
+from schemas.ports import FOREIGN, Missing
+from schemas.states import MESSAGES, reach_key
 from schemas.topics import CONTACTS, HISTORY, TIMELINE
 from tests import harness as h
 from tests.harness import KEY, T0
@@ -198,3 +200,28 @@ def test_a_contact_event_is_told_once_however_often_it_is_heard(memory):
     memory.append(HISTORY, contact)
     memory.settle()
     assert len(memory.told(CONTACTS, "contact.changed")) == 1
+
+
+class Loading:
+    """States of which nobody is there yet, and those with a prefix are not loaded before they are asked for."""
+
+    def __init__(self, *prefixes):
+        self.prefixes, self.loaded = prefixes, {}
+
+    def get(self, key):
+        if key.startswith(self.prefixes) and key not in self.loaded:
+            raise Missing([key])
+        return self.loaded.get(key)
+
+
+def test_whoever_is_met_for_the_first_time_costs_one_question():
+    states, questions = Loading(FOREIGN, "r/"), []
+    while not questions or questions[-1]:
+        try:
+            found = resolve(states, KEY, h.NUMBER, h.phone("34600111222", "US.1"), T0, "")
+            states.get(reach_key(found.person.conversation_id))
+            questions.append([])
+        except Missing as missing:
+            questions.append(missing.keys)
+            states.loaded |= dict.fromkeys(missing.keys)
+    assert len(questions) == 2
