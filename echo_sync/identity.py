@@ -108,7 +108,7 @@ def resolve(states: States, key: bytes, number: str, contact: Contact, at: float
         stones = _stones(states, key, number, names)
         home = Person(number=number, conversation_id=_new_id(stones[0], key, number, names[0]))
     result = Resolution(home)
-    result.stone = next((stone for stone in stones if stone is not None and stone.stop), None)
+    result.stone = next((stone for stone in _theirs(contact, names, stones) if stone.stop), None)
     _join(states, result, [person for person in people.values() if _same(person, home, contact)])
     _attach(result, known, names, contact, at)
     return result
@@ -152,6 +152,13 @@ def _stones(states: States, key: bytes, number: str, names: list[str]) -> list[T
     if missing:
         raise Missing([*missing, reach_key(_new_id(None, key, number, names[0]))])
     return found
+
+
+def _theirs(contact: Contact, names: list[str], stones: list[Tombstone | None]) -> list[Tombstone]:
+    """The tombstones that are about this person; a stranger's user id beside the phone shows somebody else."""
+    found = [(name, stone) for name, stone in zip(names, stones, strict=False) if stone is not None]
+    is_stranger = bool(contact.user_id or contact.parent_user_id) and not any(n.startswith("u:") for n, _ in found)
+    return [stone for name, stone in found if not (is_stranger and name.startswith("p:") and stone.by_user)]
 
 
 def _new_id(stone: Tombstone | None, key: bytes, number: str, identity: str) -> str:

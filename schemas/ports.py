@@ -48,6 +48,10 @@ FAR = float("inf")
 """Beyond the last place of every line."""
 
 
+class Unreadable(Exception):
+    """What is stored cannot be read: by this version, or without its key. Nothing may be decided without it."""
+
+
 class LogUnavailable(Exception):
     """The log did not confirm durability in time. What was to be appended may or may not stand in it later."""
 

@@ -6,12 +6,12 @@ the same ones. A row is decoded from the bytes that were stored, by its first re
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 from schemas.ports import Record
 
 RECORDS_MAX = 2_048
-"""Records kept, of all topics and partitions together: some seconds of a busy day, a few MiB."""
+BYTES_MAX = 8 << 20
+"""What is kept of all topics and partitions together: some seconds of a busy day. The newest row always is."""
 
 Row = tuple[int, int, float, bytes]
 Place = tuple[str, int]
@@ -22,31 +22,35 @@ class Tail:
 
     def __init__(self, decode: Callable[[Row, str, int], list[Record]]) -> None:
         self._decode = decode
-        self._rows: OrderedDict[tuple[Place, int], Any] = OrderedDict()
-        self._records = 0
+        self._rows: OrderedDict[tuple[Place, int], tuple[Row, list[Record] | None]] = OrderedDict()
+        self._records = self._bytes = 0
 
     def add(self, place: Place, first: int, row: Row) -> None:
         """Keep a row, and let go of the oldest ones beyond the limit."""
-        self._rows[place, first] = row
+        self._rows[place, first] = row, None
         self._records += row[1]
-        while self._records > RECORDS_MAX:
-            _, oldest = self._rows.popitem(last=False)
-            self._records -= len(oldest) if isinstance(oldest, list) else oldest[1]
+        self._bytes += len(row[3])
+        while (self._records > RECORDS_MAX or self._bytes > BYTES_MAX) and len(self._rows) > 1:
+            _, (oldest, _) = self._rows.popitem(last=False)
+            self._records -= oldest[1]
+            self._bytes -= len(oldest[3])
 
     def read(self, place: Place, offset: int, end: int, limit: int) -> list[Record]:
         """Whole rows from a row's first offset on, until `limit` records or `end`; nothing where that row is gone."""
         found: list[Record] = []
         while offset < end and len(found) < limit:
-            row = self._rows.get((place, offset))
-            if row is None:
+            known = self._rows.get((place, offset))
+            if known is None:
                 break
-            if not isinstance(row, list):
-                row = self._rows[place, offset] = self._decode(row, *place)
-            found.extend(row)
-            offset += len(row)
+            row, records = known
+            if records is None:
+                records = self._decode(row, *place)
+                self._rows[place, offset] = row, records
+            found.extend(records)
+            offset += len(records)
         return found
 
     def clear(self) -> None:
         """Forget all: what is stored has changed."""
         self._rows.clear()
-        self._records = 0
+        self._records = self._bytes = 0

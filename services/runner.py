@@ -28,6 +28,7 @@ from schemas.ports import (
     Record,
     Store,
     Timer,
+    Unreadable,
 )
 from schemas.topics import HISTORY
 from services.bars import Bars
@@ -211,7 +212,7 @@ class Runner:
                 turn_ends = monotonic() + STRETCH_S
             try:
                 await shard.decide(record.event, item, now)
-            except (Fenced, LogUnavailable, asyncio.CancelledError):
+            except (Fenced, LogUnavailable, Unreadable, asyncio.CancelledError):
                 raise
             except Exception as problem:  # noqa: BLE001 - a poison record must not stop its partition
                 self._set_aside(shard, record, problem)

@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
 
+from schemas.ports import Unreadable
 from services.settings import SettingsError
 
 VERSION = b"s1"
@@ -27,7 +28,7 @@ HEAD_BYTES = len(VERSION) + ID_BYTES
 HOW = "Make one with `openssl rand -base64 32`, and keep it outside the data folder."
 
 
-class CannotUnseal(Exception):
+class CannotUnseal(Unreadable):
     """No key fits: it was taken away too early, or the envelope was changed or put in another one's place."""
 
 

@@ -22,7 +22,7 @@ from schemas.states import Alias, Conversation
 from schemas.topics import INBOUND
 from sender.command import READ
 from sender.conditions import find_conversation, withheld
-from sender.departures import Departures
+from sender.departures import APART_S, Departures
 from sender.errors import Action
 from sender.graph import ANSWER_S, CONNECT_S, Answer, Graph, body
 from sender.pace import ANSWER_WAIT_S
@@ -123,9 +123,9 @@ class Sending:
         The lease must outlast the time in which the request can leave. Its answer may come later: until then the open
         attempt keeps everybody, the next owner too, from that conversation for longer than an answer can take.
         """
-        await self._rest_until(call.leaves_at)
+        await self._rest_until(call.leaves_at, EARLY_S_MAX)
         if call.kind != READ:
-            await self._rest_until(self._departures.free_at(call.number, call.leaves_at))
+            await self._rest_until(self._departures.free_at(call.number, call.leaves_at), APART_S)
         if self._clock() - call.opened_at > STALE_S:
             return Answer("not_sent", reason="stale")
         if not self._holds(lease, CONNECT_S):
@@ -134,8 +134,8 @@ class Sending:
         reason = withheld(conversation, call.origin, call.conditions, self._clock())
         return Answer("withdrawn", reason=reason) if reason else None
 
-    async def _rest_until(self, at: float) -> None:
-        if 0 < (early_s := at - self._clock()) < EARLY_S_MAX:
+    async def _rest_until(self, at: float, rest_s_max: float) -> None:
+        if 0 < (early_s := at - self._clock()) <= rest_s_max:
             await asyncio.sleep(early_s)
 
     async def _conversation(self, call: Send, lease: Lease) -> Conversation | None:

@@ -6,10 +6,23 @@ from typing import Any
 
 import msgspec
 
-from schemas.ports import FOREIGN, Decision, Event, Forget, Lease, Missing, Processor, Row, State, Store, Timer
+from schemas.ports import (
+    FOREIGN,
+    Decision,
+    Event,
+    Forget,
+    Lease,
+    Missing,
+    Processor,
+    Row,
+    State,
+    Store,
+    Timer,
+    Unreadable,
+)
 
 CACHE_STATES_MAX = 3_072
-"""Committed states kept decoded per processor; an owner alone changes them, so they cannot be stale."""
+"""States kept decoded per processor; an owner alone changes them, so they cannot be stale."""
 CACHE_EXCESS_MAX = 512
 """So many more before the oldest go, all at once: a dict that loses one after the other from its front gets slow."""
 
@@ -20,11 +33,14 @@ _decoders: dict[type[State], msgspec.msgpack.Decoder[Any]] = {}
 
 
 def decode_state(kind: type[State], value: bytes) -> Any:
-    """A stored state as a struct of its kind."""
+    """A stored state as a struct of its kind. Raises Unreadable where it is none."""
     decoder = _decoders.get(kind)
     if decoder is None:
         decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
-    return decoder.decode(value)
+    try:
+        return decoder.decode(value)
+    except msgspec.DecodeError as problem:
+        raise Unreadable(f"a stored {kind.__name__} is not one of this version") from problem
 
 
 def processor_of(key: str) -> str:

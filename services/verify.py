@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import orjson
 
 from echo_sync.conversations import Conversations
 from echo_sync.identity import Person, person_key
 from echo_sync.message import Message
-from schemas.ports import Processor, Record, State
+from schemas.ports import Processor, Record, State, Unreadable
 from schemas.states import Alias, Conversation, conversation_key
 from schemas.topics import CONVERSATIONS, OUTBOUND, OUTBOUND_BULK, TIMELINE, TOPICS, partition_of
 from services.app import messages_of
@@ -271,7 +270,7 @@ class _Shard:
         for key, value in (await self._books.states(processor.name, self._shard)).items():
             try:
                 found[key] = decode_state(processor.state_type(key), value)
-            except (msgspec.MsgspecError, KeyError, ValueError) as problem:
+            except (Unreadable, KeyError, ValueError) as problem:
                 says = f"a state cannot be read: {type(problem).__name__}"
                 self._verdict.add("state", f"{processor.name}/{self._shard}", says)
         return found

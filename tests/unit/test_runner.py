@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 
-from schemas.ports import Decision, Event, Fenced, State, Timer, foreign
+from schemas.ports import Commit, Decision, Event, Fenced, Row, State, Timer, Unreadable, foreign
 from schemas.topics import DEAD_LETTERS, HISTORY, INBOUND, OUTBOUND, TIMELINE, partition_of
 from services.runner import BATCH_RECORDS_MAX, BATCHES_PASSED_MAX, PATIENT_RECORDS_MAX, TIMERS_MAX, Runner
 from tests.conformance.adapters import PARTITIONS, SqlitePlace
@@ -209,6 +209,20 @@ async def test_what_cannot_be_parsed_or_decided_is_a_dead_letter_and_stops_nobod
         ]
         assert len((await run.state("s")).seen) == 2
         assert run.told.dead == ["ValueError", "RuntimeError"]
+
+
+@pytest.mark.parametrize("about", [{"subject": "torn"}, {"chain": ["torn"]}], ids=["known before", "asked for"])
+async def test_a_state_that_cannot_be_read_ends_the_work_and_makes_nobody_a_dead_letter(tmp_path, about):
+    async with SqlitePlace(tmp_path) as place:
+        run = Running(place)
+        lease = await place.store.acquire("counting", SHARD, "a", 0.0)
+        await place.store.commit(Commit(lease, rows={"torn": Row(b"not a state")}))
+        await run.tell({"ok": True, **about})
+        await run.start()
+        with pytest.raises(Unreadable):
+            await asyncio.wait_for(run.task, SOON_S)
+        assert await place.log.end(DEAD_LETTERS, SHARD) == 0
+        assert (await place.store.positions("counting", SHARD)).get(INBOUND, 0) == 0
 
 
 async def test_states_that_a_decider_asks_for_later_are_loaded_and_it_is_asked_again(tmp_path):
