@@ -19,7 +19,7 @@ HEARD_KEPT = 5
 """Inbound messages whose times say whether more come evenly."""
 EVEN_S, EVEN_PART = 0.150, 0.75
 """Gaps that differ by no more, and by no larger part of themselves, are even: a process stands still at times."""
-EXPECT_S = 0.025
+EXPECT_S = 0.028
 """So long before it is heard an expected message may have been counted."""
 OVERDUE_S = 0.150
 """An expected message that is later does not come: people have stopped writing, or write differently."""
@@ -46,7 +46,8 @@ def expected(heard: Sequence[float], now: float) -> tuple[float, float] | None:
     gap, uneven = sum(gaps) / len(gaps), max(gaps) - min(gaps)
     if uneven > min(EVEN_S, EVEN_PART * gap) or now > heard[-1] + gap + uneven + OVERDUE_S:
         return None
-    return heard[-1] + gap - uneven - EXPECT_S, gap
+    soonest = min(at + (HEARD_KEPT - nth) * gap for nth, at in enumerate(heard))
+    return soonest - uneven - EXPECT_S, gap
 
 
 def opening(holds: Sequence[float], heard: Sequence[float], limit: int, now: float, soonest: float) -> float:
