@@ -285,6 +285,7 @@ def landed(turn: Turn, command: Command) -> Lane:
 def end(turn: Turn, command: Command, state: str, kind: str, reason: str = "", **more: Any) -> None:
     """The command's end, told; its place in the lane stays until the lane comes to it."""
     command.state, command.wake_at, command.line, command.place = state, None, None, None
+    people.give_back(turn, command)
     turn.tell(command, kind, reason, **more)
 
 

@@ -1,8 +1,9 @@
 """How many people a number may write to first in 24 hours (Meta contract 7.2), and what becomes of one more.
 
-Counted are people to whom a template went outside their window, each from the last one on, in steps of a quarter of an
-hour. What is too many is held until enough people are a day old, each command with a place of its own to wait for;
-what has none within a day is refused, for a day later nobody knows whether it is still wanted. All pure.
+Counted are people to whom a template was let go outside their window, whatever became of it, each from the last one on,
+in steps of a quarter of an hour. What is too many is held until enough people are a day old, each command with a place
+of its own to wait for, which is free again once the command has ended or gone without it; what has none within a day is
+refused, for a day later nobody knows whether it is still wanted. All pure.
 
 Meta counts a whole portfolio and tells neither its numbers nor its count, so of several numbers that share one Meta
 decides (131048): what is kept here is that no number alone asks for more than Meta has allowed. Where Meta has told no
@@ -70,8 +71,14 @@ def next_place(begun: dict[int, int], promised: dict[int, int], limit: int, now:
     return None
 
 
+def owed(promised: dict[int, int], now: float) -> int:
+    """Places that have come and were not taken yet: for a step those who were promised them go first."""
+    return sum(count for step, count in promised.items() if ends_at(step) <= now < ends_at(step) + STEP_S)
+
+
 def begin(turn: Turn, live: Lane, command: Command) -> None:
     """Count the person of a lane where the command that goes now begins a conversation."""
+    give_back(turn, command)
     if not _limit(turn, command.number) or not permission.begins(turn, command):
         return
     people = _changed(turn, command.number)
@@ -87,6 +94,8 @@ def held_until(turn: Turn, live: Lane, command: Command) -> float | None:
     if live.begun_at and ends_at(step_of(live.begun_at)) > turn.now:
         return 0
     known: People = turn.get(people_key(command.number)) or People()
+    has_place = command.place_at <= turn.now < command.place_at + STEP_S
+    limit -= owed(known.promised, turn.now) - has_place
     if sum(counting(known.begun, turn.now).values()) < limit:
         return 0
     if command.place_at > turn.now:
@@ -94,9 +103,20 @@ def held_until(turn: Turn, live: Lane, command: Command) -> float | None:
     step = next_place(known.begun, known.promised, limit, turn.now)
     if step is None:
         return None
-    people, promised = _changed(turn, command.number), counting(known.promised, turn.now)
-    people.promised = {**promised, step: promised.get(step, 0) + 1}
+    give_back(turn, command)
+    people = _changed(turn, command.number)
+    people.promised = {**people.promised, step: people.promised.get(step, 0) + 1}
     return ends_at(step)
+
+
+def give_back(turn: Turn, command: Command) -> None:
+    """The command needs its place no more: it has ended, or it goes."""
+    if not command.place_at:
+        return
+    step, command.place_at = step_of(command.place_at - DAY_S) - 1, 0
+    people = _changed(turn, command.number)
+    kept = {known: count for known, count in people.promised.items() if ends_at(known) + STEP_S > turn.now}
+    people.promised = {known: count for known in kept if (count := kept[known] - (known == step)) > 0}
 
 
 def _limit(turn: Turn, number: str) -> int:

@@ -5,6 +5,7 @@ import pytest
 from echo_sync.identity import resolve
 from echo_sync.messages import Messages
 from schemas.items import Contact
+from schemas.marks import Tombstone, stone_key
 from schemas.ports import FOREIGN, Missing
 from schemas.states import MESSAGES, reach_key
 from schemas.topics import CONTACTS, HISTORY, TIMELINE
@@ -225,3 +226,30 @@ def test_whoever_is_met_for_the_first_time_costs_one_question():
             questions.append(missing.keys)
             states.loaded |= dict.fromkeys(missing.keys)
     assert len(questions) == 2
+
+
+class Stones(dict):
+    """States of a shard where nobody is known but who was erased."""
+
+    def heads(self, line, until, limit):
+        return []
+
+
+@pytest.mark.parametrize(
+    ("contact", "by_user", "stop"),
+    [
+        (Contact(wa_id="34600111222"), False, "all"),
+        (Contact(wa_id="34600111222"), True, "all"),
+        (Contact(wa_id="34600111222", user_id="ES.1"), True, "all"),
+        (Contact(wa_id="34600111222", user_id="ES.2"), False, "all"),
+        (Contact(wa_id="34600111222", user_id="ES.2"), True, ""),
+    ],
+    ids=["phone", "phone, user erased too", "the same user", "no user was erased", "a stranger with the phone"],
+)
+def test_whose_stop_it_is_shows_in_the_user_id_where_there_was_one(contact, by_user, stop):
+    stone = Tombstone(at=T0, by_user=by_user, stop="all")
+    states = Stones({stone_key(KEY, h.NUMBER, "p:34600111222"): stone})
+    if by_user:
+        states[stone_key(KEY, h.NUMBER, "u:ES.1")] = stone
+    found = resolve(states, KEY, h.NUMBER, contact, T0 + 1, "m")
+    assert (found.stone.stop if found.stone else "") == stop

@@ -9,7 +9,7 @@ from msgspec import Raw
 from schemas.instants import rfc3339
 from schemas.items import Item
 from schemas.states import WINDOW_S
-from schemas.topics import SENDS
+from schemas.topics import OUTBOUND, SENDS
 from sender.people import DAY_S, STEP_S, People, after, counting, ends_at, next_place, people_key, step_of
 from tests import harness as h
 from tests.harness import NUMBER, T0
@@ -101,6 +101,31 @@ def test_what_expires_while_it_waits_says_so(line):
     write_to(line, LIMIT, expires_at=rfc3339(line.now + 3600))
     line.later(3700)
     assert line.outcomes(f"c{LIMIT}") == ["send.deferred", "send.expired"]
+
+
+def test_whoever_ends_while_waiting_leaves_the_place_to_others(line):
+    for n in range(2 * LIMIT):
+        write_to(line, n)
+    for n in range(LIMIT, 2 * LIMIT):
+        line.hear(h.outbound("send.cancel", line.now, command_id=f"c{n}"), topic=OUTBOUND)
+    line.later(1)
+    assert line.state("sender.delivery", people_key(NUMBER)).promised == {}
+    for n in range(LIMIT, 2 * LIMIT):
+        write_to(line, n + 10)
+        assert line.outcomes(f"c{n + 10}") == ["send.deferred"]
+
+
+def test_a_place_that_was_promised_goes_to_nobody_else(line):
+    for n in range(LIMIT + 1):
+        write_to(line, n)
+    place = line.state("sender.delivery", people_key(NUMBER)).promised
+    (step,) = place
+    line.now = ends_at(step)  # the place has come, and nobody has been woken yet
+    for n in range(50, 50 + LIMIT):
+        write_to(line, n)
+    line.later(STEP_S)
+    assert line.outcomes(f"c{LIMIT}") == ["send.deferred", "send.accepted"]
+    assert len(sent(line)) == 2 * LIMIT
 
 
 def test_a_raised_limit_holds_from_the_next_command_on(line):
