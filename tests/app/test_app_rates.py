@@ -35,6 +35,9 @@ PEOPLE = 100
 """So many that no pair is the limit where the number is to be."""
 WARM_S = 2.0
 TRIES = 3
+LOOK_S = 0.005
+BUSY_S = 0.025
+"""Where a process waits longer for its turn, requests travel as they do not in life: the pace provides for so much."""
 NUMBERS = [number.phone_number_id for number in make_numbers(3)]
 EVEN, JUMPING, PAIR = NUMBERS
 COUNTS = {EVEN: 36 * MPS, JUMPING: 36 * MPS, PAIR: PAIR_BURST + 10}
@@ -72,30 +75,43 @@ def commands(number):
 
 
 async def customers(meta, number, per_s, end):
-    """Customers write, evenly, at a rate that may change; the times at which Meta counted them."""
-    times, due = [], time.monotonic()
+    """Customers write, evenly, at a rate that may change: when Meta counted them, and the longest that one took."""
+    times, due, longest_s = [], time.monotonic(), 0.0
     while time.time() < end:
         now_per_s = per_s()
         if now_per_s:
             body = {"contact": CUSTOMER, "number": number, "text": "Hola!"}
+            asked = time.time()
             assert (await meta.post("/customer/messages", json=body)).is_success
             times.append(time.time())
+            longest_s = max(longest_s, times[-1] - asked)
         due = max(due, time.monotonic() - 1) + 1 / (now_per_s or 10)
         await asyncio.sleep(max(0, due - time.monotonic()))
-    return times
+    return times, longest_s
+
+
+async def lateness(end):
+    """How late a look at the clock was at the most: what the machine's other work costs whoever waits."""
+    late_s = 0.0
+    while (now := time.time()) < end:
+        await asyncio.sleep(LOOK_S)
+        late_s = max(late_s, time.time() - now - LOOK_S)
+    return late_s
 
 
 async def measured(meta):
-    """When the half minute began; sends and inbound messages of each number, as Meta counted them."""
+    """When the half minute began, sends and inbound messages of each number as Meta counted them, the longest wait."""
     began, started = time.monotonic(), time.time() + WARM_S
     flows = {
         EVEN: lambda: EVEN_PER_S,
         JUMPING: lambda: JUMPS_PER_S[int((time.monotonic() - began) / JUMP_S) % len(JUMPS_PER_S)],
     }
     writing = [customers(meta, number, per_s, started + SECONDS) for number, per_s in flows.items()]
-    came = dict(zip(flows, await asyncio.gather(*writing), strict=True))
+    *written, late_s = await asyncio.gather(*writing, lateness(started + SECONDS))
     sends = (await meta.get("/ledger/sends")).json()
-    return started, {number: [send for send in sends if send["number"] == number] for number in NUMBERS}, came
+    by_number = {number: [send for send in sends if send["number"] == number] for number in NUMBERS}
+    came = {number: times for number, (times, _) in zip(flows, written, strict=True)}
+    return started, by_number, came, max(late_s, *(longest_s for _, longest_s in written))
 
 
 async def try_once(folder):
@@ -126,16 +142,18 @@ def after_the_burst(sends):
 
 
 async def test_meta_refuses_nothing_and_little_of_what_it_allows_is_left(tmp_path, tell):
-    """In one of three half minutes: in the others a busy machine may let requests travel as none do in life."""
+    """In the first half minute in which the machine has time, of three."""
     for attempt in range(TRIES):
-        started, sends, came = await try_once(tmp_path / str(attempt))
+        started, sends, came, late_s = await try_once(tmp_path / str(attempt))
         even, jumping = (used(started, sends[number], came[number]) for number in (EVEN, JUMPING))
         limited, pace = sum(send["code"] is not None for send in sends[PAIR]), after_the_burst(sends[PAIR])
         tell(
             f"{SECONDS} s over HTTP, {EVEN_PER_S}/s inbound: {even[0]} refused, {even[1]:.1%} of the rest used; "
             f"inbound jumps 0..15/s: {jumping[0]} refused, {jumping[1]:.1%}; "
-            f"one pair: {limited} refused, {pace:.1%} of its pace"
+            f"one pair: {limited} refused, {pace:.1%} of its pace; a process waited {late_s * 1000:.0f} ms"
         )
-        if (even[0], jumping[0], limited) == (0, 0, 0) and even[1] >= 0.95 and jumping[1] >= 0.80 and pace >= 0.95:
+        kept = (even[0], jumping[0], limited) == (0, 0, 0)
+        if kept and even[1] >= 0.95 and jumping[1] >= 0.80 and pace >= 0.95:
             return
-    pytest.fail("see the figures")
+        assert late_s > BUSY_S, "the machine had time, and the figures are not those that are asked"
+    pytest.skip("the machine was too busy to measure half a minute, see the figures")
