@@ -36,8 +36,8 @@ PEOPLE = 100
 WARM_S = 2.0
 TRIES = 3
 LOOK_S = 0.005
-BUSY_S = 0.025
-"""Where a process waits longer for its turn, requests travel as they do not in life: the pace provides for so much."""
+BUSY_S = 0.015
+"""Where a process waits longer for its turn, the others do, too: requests then travel as they do not in life."""
 NUMBERS = [number.phone_number_id for number in make_numbers(3)]
 EVEN, JUMPING, PAIR = NUMBERS
 COUNTS = {EVEN: 36 * MPS, JUMPING: 36 * MPS, PAIR: PAIR_BURST + 10}
