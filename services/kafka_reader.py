@@ -20,7 +20,7 @@ from aiokafka.protocol.commit import OffsetCommitRequest
 from schemas.cloudevents import UNREADABLE, NotAnEvent, event_from_headers
 from schemas.ports import Event, LogUnavailable, Record
 from schemas.topics import OUTBOUND, OUTBOUND_BULK, TOPICS, partition_of
-from services.kafka_client import DISPOSE_S, START_S, Kafka, bounded
+from services.kafka_client import DISPOSE_S, START_S, Kafka, bounded, started
 
 FETCH_WAIT_MS = 100
 """How long a broker holds an empty fetch: a resumed partition waits for it at most so long."""
@@ -242,8 +242,7 @@ class Feed:
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
         )
-        async with asyncio.timeout(START_S):
-            await consumer.start()
+        await started(consumer, START_S)
         self._changed = True
         while True:
             if self._changed:
