@@ -90,6 +90,7 @@ class Embedded:
         self.owners = []
         self.fenced = 0
         self.moves = 0
+        self.closing = False
 
     def start(self):
         self.file.start()
@@ -104,7 +105,7 @@ class Embedded:
     async def _own(self, processor, owner):
         """What a process does: take the shard once, work until it crashes or is fenced; a crash starts it anew."""
         again = True
-        while again:
+        while again and not self.closing:
             again = False
             lease = await self.store.acquire(processor.name, SHARD, owner, 0.0)
             runner = Runner(processor, self.log, self.store, self.clock, self.observer, foreign=foreign_type)
@@ -158,6 +159,8 @@ class Embedded:
         self.clock.now = end
 
     async def close(self):
+        """End the owners: one that crashes in the very commit in which it is cancelled begins no other life."""
+        self.closing = True
         for task in self.owners:
             task.cancel()
         await asyncio.gather(*self.owners, return_exceptions=True)
