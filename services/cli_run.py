@@ -123,7 +123,16 @@ def sandbox(port: int, host: str, webhook_url: str, seed: int | None, talk: floa
     wanted = SandboxConfig(host=host, port=port, webhook_url=webhook_url or None, seed=seeded, autoplay_per_s=talk)
 
     def ready(real: int) -> None:
-        click.echo(f"Sandbox http://{host}:{real}/  app secret: {wanted.app_secret}  token: {wanted.access_token}")
+        url = f"http://{host}:{real}"
+        click.echo(f"Sandbox {url}/  app secret: {wanted.app_secret}  token: {wanted.access_token}")
+        click.echo("For `coexist run` beside it:")
+        for name, value in (
+            ("GRAPH_URL", url),
+            ("APP_SECRETS", wanted.app_secret),
+            ("VERIFY_TOKEN", wanted.verify_token),
+            ("ACCESS_TOKEN", wanted.access_token),
+        ):
+            click.echo(f"  export COEXIST_META_{name}={value}")
 
     try:
         asyncio.run(serve(wanted, on_ready=ready))

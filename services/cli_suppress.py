@@ -76,3 +76,5 @@ def list_suppressions(number: str) -> None:
 def _say(method: str, path: str, number: str, contact: str, *, everything: bool) -> None:
     body = {"number": number, "contact": contact, "scope": "all" if everything else "marketing"}
     click.echo(f"{number}: {_client().call(method, path, body)['scope']}")
+    if method == "DELETE" and not everything:
+        click.echo("What was suppressed with --all stays: take that back with --all.", err=True)

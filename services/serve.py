@@ -67,4 +67,5 @@ def write_address(app: App) -> None:
         body["webhook"] = f"http://{public}:{app.public.port}/webhooks/meta"
     path = app.settings.data_dir / "admin.json"
     with usable(path):
+        path.touch(mode=0o600)
         path.write_bytes(orjson.dumps(body))

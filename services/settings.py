@@ -188,6 +188,8 @@ def load(environment: Mapping[str, str] | None = None, dotenv: Path = Path(".env
     for name, value in given.items():
         if name.startswith(PREFIX) and not name.startswith(("COEXIST_TEST_", "COEXIST_REQUIRE_")):
             field, content = _field(name, value)
+            if field in values:
+                raise SettingsError(f"{PREFIX}{field.upper()} and {PREFIX}{field.upper()}_FILE are both set. Keep one.")
             values[field] = content
     try:
         return Settings.model_validate({**values, **overrides})

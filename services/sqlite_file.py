@@ -264,7 +264,7 @@ def _connect(path: Path, vfs: str) -> apsw.Connection:
 
 def _claim(path: Path) -> int:
     """Lock the folder for this process, for as long as it lives. Raises FileInUse."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(path.parent / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,6 +21,7 @@ from services.failure import USAGE, Failure
 from services.log_sqlite import LogFile, partitions_of
 from services.sealing import CannotUnseal
 from services.settings import Settings, SettingsError
+from services.sqlite_file import owner_of
 
 LOOK_EVERY_S = 0.05
 BATCH_RECORDS = 500
@@ -37,6 +38,11 @@ def tail(
     for record in look(settings, name, from_start=from_start, follow=follow):
         if (not number or record.event.number == number) and (not kind or record.event.type == kind):
             yield _line(record, as_json=as_json)
+
+
+def is_at_rest(settings: Settings) -> bool:
+    """Whether this is an embedded edition that nobody runs: nothing new will come."""
+    return not settings.kafka_bootstrap_servers and not owner_of(settings.data_dir)
 
 
 def _on_kafka(settings: Settings, name: str, *, from_start: bool, follow: bool) -> Iterator[Record]:

@@ -167,3 +167,11 @@ def test_a_file_of_settings_that_is_no_text_is_refused(tmp_path, name):
     environment_ = {} if name == ".env" else {"COEXIST_ADMIN_TOKEN_FILE": str(tmp_path / name)}
     with pytest.raises(SettingsError, match="not text in UTF-8"):
         load(environment_, tmp_path / ".env")
+
+
+def test_a_setting_that_is_given_twice_is_refused(tmp_path):
+    path = tmp_path / "token"
+    path.write_text("from a file")
+    twice = {"COEXIST_META_VERIFY_TOKEN": "from here", "COEXIST_META_VERIFY_TOKEN_FILE": str(path)}
+    with pytest.raises(SettingsError, match="COEXIST_META_VERIFY_TOKEN_FILE are both set. Keep one."):
+        load(twice)
