@@ -173,5 +173,5 @@ def test_a_setting_that_is_given_twice_is_refused(tmp_path):
     path = tmp_path / "token"
     path.write_text("from a file")
     twice = {"COEXIST_META_VERIFY_TOKEN": "from here", "COEXIST_META_VERIFY_TOKEN_FILE": str(path)}
-    with pytest.raises(SettingsError, match="COEXIST_META_VERIFY_TOKEN_FILE are both set. Keep one."):
+    with pytest.raises(SettingsError, match=r"COEXIST_META_VERIFY_TOKEN_FILE are both set\. Keep one\."):
         load(twice)
