@@ -11,9 +11,12 @@ from fastapi.responses import JSONResponse, Response
 from schemas.items import Contact
 from schemas.marks import phone, users
 from schemas.ports import LogUnavailable
+from schemas.states import CONVERSATIONS, Conversation, conversation_key
 from sender.command import recipient
+from services.api_sends import find
 from services.audit import records, verify
 from services.running import App
+from services.shard import decode_state
 
 WHO = "Coexist-User"
 WHO_CHARS_MAX = 64
@@ -77,8 +80,20 @@ async def _record(app: App, request: Request) -> None:
             about = {"number": request.query_params.get("number", "")} | found.groupdict()
             number = str(about.pop("number"))
             told = {name: str(value)[:WHO_CHARS_MAX] for name, value in about.items() if value}
+            if "conversation" in told:
+                number, told["person"] = await _whose(app, told["conversation"])
             await (app.audit.read if reading else app.audit.record)(who(request), what, number, **told)
             return
+
+
+async def _whose(app: App, conversation: str) -> tuple[str, str]:
+    """The number of a conversation and the digest of its person, by the phone where that is known."""
+    value = await find(app, CONVERSATIONS, conversation_key(conversation))
+    if value is None:
+        return "", ""
+    state: Conversation = decode_state(Conversation, value)
+    contact = Contact(wa_id=state.wa_id) if state.wa_id else Contact(user_id=state.user_id)
+    return state.number, person(app, state.number, contact)
 
 
 def add(api: FastAPI, app: App) -> None:

@@ -28,6 +28,7 @@ async def test_reading_a_conversation_is_recorded_once_in_a_while_with_who_read_
             path = f"/v1/conversations/{one['conversation_id']}/timeline"
             await rig.admin.get(path, headers={"Coexist-User": "anna"})
         assert (await audit(rig)).count(("anna", "conversation.read")) == 1
+        assert await audit(rig, number=NUMBER, contact=PHONE) == [("anna", "conversation.read")]
         body = (await rig.admin.get("/v1/audit")).text
         assert PHONE not in body
         assert "secret" not in body
