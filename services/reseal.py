@@ -29,7 +29,7 @@ from services.store_sqlite import SHARDS_MAX
 PAGE_ROWS = 500
 PAGE_BATCHES = 8
 """A batch may hold hundreds of records, and a record a whole webhook."""
-NOTHING = "Nothing is sealed, and COEXIST_ENCRYPT_CONTENT is not set: there is nothing to do."
+NOTHING = "No content is sealed, and COEXIST_ENCRYPTION_KEYS is not set: there is nothing to do."
 
 Value = tuple[int, str, bytes]
 """A row's id, what its value is about, and the value."""
@@ -197,7 +197,7 @@ async def _folder(settings: Settings) -> AsyncIterator[tuple[Rows, Seals]]:
     if not path.exists():
         raise Failure(f"{path} does not exist. Set COEXIST_DATA_DIR.", USAGE)
     with usable(path):
-        seals = seals_for(settings, path)
+        seals = seals_for(settings, path, shared=True)
         if seals is None:
             raise Failure(NOTHING, USAGE)
         file = SqliteFile(path)

@@ -84,7 +84,7 @@ async def cluster_rows(settings: Settings) -> AsyncIterator[tuple[ClusterRows, S
                     f"The cluster is at work: {at_work} shards are held. Stop every process first.", UNREACHABLE
                 )
             marks = {row[0]: row[1] for row in await database.fetch(MARKS_READ)}
-            yield ClusterRows(database), seals_of(settings, marks)
+            yield ClusterRows(database), seals_of(settings, marks, shared=True)
         finally:
             database.terminate()
     except (*LOST, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as problem:
