@@ -141,9 +141,12 @@ def _secret_anew(processor: str, key: str, value: bytes, sealer: Sealer, secrets
 
 async def _media(settings: Settings, seals: Seals, done: Resealed) -> None:
     media = SealedMedia(open_store(settings.media_url, settings.data_dir), seals)
-    async for ref in media.refs():
-        done.media += await media.seal_anew(ref)
-        done.seen += 1
+    try:
+        async for ref in media.refs():
+            done.media += await media.seal_anew(ref)
+            done.seen += 1
+    except OSError as problem:
+        raise Failure(f"A file of media cannot be used: {problem}. Run it again once that is mended.") from None
 
 
 def _anew(seals: Seals, value: bytes, about: str) -> bytes:

@@ -7,6 +7,8 @@ import asyncpg
 import pytest
 
 from services.failure import UNREACHABLE, Failure
+from services.media_sealed import MAGIC
+from services.media_store import reference
 from services.postgres import schema
 from services.reseal import reseal
 from tests.app.rig import settings
@@ -50,6 +52,14 @@ async def test_what_a_process_writes_meanwhile_stays_and_is_told_of(tmp_path, ur
     assert {values[1][:2] for values in stored(url)} == {b"c1"}
     await reseal(about)
     assert {value[:2] for values in stored(url) for value in values} == {b"c1"}
+
+
+async def test_a_file_of_media_that_no_key_opens_is_not_told_as_postgres(tmp_path, url):
+    about = settings(tmp_path, kafka_bootstrap_servers="127.0.0.1:9", database_url=url, **sealed())
+    file = tmp_path / "media" / reference("ab" * 32)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(MAGIC + b"of a key that nobody knows")
+    assert "A file of media cannot be used" in str(await refused(about))
 
 
 @asynccontextmanager
