@@ -12,6 +12,7 @@ from schemas.ports import LogUnavailable, Record
 from schemas.topics import TOPICS
 from services import statements as sql
 from services.backup import MARK_READ
+from services.backup import read as read_mark
 from services.content_seals import MARKS_READ, Seals, seals_of
 from services.failure import UNREACHABLE, Failure
 from services.kafka_client import Kafka, kafka_of
@@ -44,10 +45,10 @@ class ClusterBooks:
         partitions: int,
         seals: Seals | None,
         *,
-        retold: bool = False,
+        retold_since: float = 0.0,
     ) -> None:
         self.partitions = partitions
-        self.retold = retold
+        self.retold_since = retold_since
         self._seals = seals
         self._kafka = kafka
         self._consumer = consumer
@@ -129,8 +130,9 @@ async def cluster_books(settings: Settings) -> AsyncIterator[ClusterBooks]:
             raise Failure(f"The cluster is at work: {at_work} shards are held. Stop every process first.", UNREACHABLE)
         await consumer.start()
         seals = seals_of(settings, {row[0]: row[1] for row in await database.fetch(MARKS_READ)})
-        retold = await database.fetchval(MARK_READ) is not None
-        yield ClusterBooks(kafka, consumer, database, settings.partitions, seals, retold=retold)
+        mark = read_mark(await database.fetchval(MARK_READ))
+        since = mark.since if mark is not None else 0.0
+        yield ClusterBooks(kafka, consumer, database, settings.partitions, seals, retold_since=since)
     except (KafkaError, *LOST, asyncpg.InvalidAuthorizationSpecificationError) as problem:
         raise LogUnavailable(f"The cluster did not answer: {type(problem).__name__}") from None
     finally:
