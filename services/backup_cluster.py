@@ -19,13 +19,13 @@ from schemas.topics import TOPICS
 from services.backup import MARK, MARK_PUT, Mark, stored
 from services.cluster import LEASE_TTL_S, seals_in
 from services.edition import sealed
-from services.failure import UNREACHABLE, Failure
+from services.failure import at_work
 from services.kafka_client import kafka_of
 from services.log_kafka import KafkaLog
 from services.postgres import Postgres, numbered
 from services.settings import Settings
 from services.shard import decode_state
-from services.statements_postgres import NOW
+from services.statements_postgres import AT_WORK
 from services.store_postgres import PostgresStore
 
 PAGE_RECORDS = 2_000
@@ -35,7 +35,6 @@ EPOCHS = 1_000_000
 LEASE_S = 60.0
 LOOK_S = 0.5
 
-AT_WORK = f"SELECT count(*) FROM leases WHERE expires_at > {NOW}"  # noqa: S608 - a constant
 FREE = "UPDATE leases SET epoch = epoch + $1, expires_at = 0"
 COUNT_ON = """
 INSERT INTO sequences (topic, key, seq) SELECT $1, n.key, n.seq FROM unnest($2::bytea[], $3::bigint[]) AS n (key, seq)
@@ -78,7 +77,7 @@ async def _at_rest(database: Postgres) -> None:
     end = monotonic() + LEASE_TTL_S + 1
     while held := await database.one(AT_WORK):
         if monotonic() > end:
-            raise Failure(f"The cluster is at work: {held} shards are held. Stop every process first.", UNREACHABLE)
+            raise at_work(f"{held} shards are held")
         await asyncio.sleep(LOOK_S)
 
 
@@ -112,7 +111,7 @@ async def _versions(store: Store, log: KafkaLog, shard: int) -> None:
             )
     lease = await store.acquire(CONVERSATIONS, shard, "restored", LEASE_S)
     if lease is None:
-        raise Failure("The cluster is at work: a shard was taken meanwhile. Stop every process first.", UNREACHABLE)
+        raise at_work("a shard was taken meanwhile")
     try:
         await _go_on_behind(store, lease, told)
     finally:

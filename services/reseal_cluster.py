@@ -7,11 +7,11 @@ import asyncpg
 
 from schemas.ports import LogUnavailable
 from services.content_seals import MARK_MAKE, MARKS_DROP, MARKS_READ, Seals, about_outbox, seals_of
-from services.failure import UNREACHABLE, Failure
-from services.postgres import CONNECT_S, LOST, numbered, schema
+from services.failure import at_work
+from services.postgres import AWAY, CONNECT_S, numbered, schema
 from services.reseal import PAGE_BATCHES, Anew, StateRow, Value
 from services.settings import Settings
-from services.verify_cluster import AT_WORK
+from services.statements_postgres import AT_WORK
 
 STATES = "SELECT id, slot, key, value FROM states WHERE id > $1 ORDER BY id LIMIT $2"
 WAITING = """
@@ -90,14 +90,11 @@ async def cluster_rows(settings: Settings) -> AsyncIterator[tuple[ClusterRows, S
         try:
             await database.execute("SET client_min_messages = warning")
             await database.execute(schema())
-            at_work = await database.fetchval(AT_WORK)
-            if at_work:
-                raise Failure(
-                    f"The cluster is at work: {at_work} shards are held. Stop every process first.", UNREACHABLE
-                )
+            if held := await database.fetchval(AT_WORK):
+                raise at_work(f"{held} shards are held")
             marks = {row[0]: row[1] for row in await database.fetch(MARKS_READ)}
             yield ClusterRows(database), seals_of(settings, marks, shared=True)
         finally:
             database.terminate()
-    except (*LOST, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as problem:
+    except AWAY as problem:
         raise LogUnavailable(f"Postgres did not answer: {type(problem).__name__}") from None

@@ -7,7 +7,8 @@ import pytest
 from schemas.ports import Event, Unreadable
 from schemas.states import conversation_key
 from schemas.topics import CONVERSATIONS as TOPIC
-from services.backup_cluster import AT_WORK, put_back
+from services.backup_cluster import put_back
+from services.statements_postgres import AT_WORK
 from tests.app.rig import settings
 from tests.cluster.rig import Cluster
 from tests.kafka.broker import execute
