@@ -198,7 +198,7 @@ async def _tested(relaying: Relaying, relay: Relay, now: float) -> dict[str, Any
     event = Event(
         f"test:{uuid.uuid4()}", "relay.test", "test", b'{"relay_id":"%s"}' % relay.relay_id.encode(), now, now
     )
-    if relay.paused_because == SEALED:
+    if not relay.secrets:
         fix = "Put its key back into COEXIST_ENCRYPTION_KEYS and start again, or rotate the relay's secret."
         raise HTTPException(409, {"title": "no key opens the relay's secret", "fix": fix})
     body = body_of(Record("test", 0, 0, event, now))

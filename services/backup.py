@@ -5,6 +5,7 @@ messages once more. So a backup carries a mark, and from the first start on it `
 a command that was written before: it comes out as `send.unresolved`, reason `restored`; later statuses may resolve it.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -72,15 +73,16 @@ def copy(source: Path, target: Path, now: float) -> int:
     if target.exists():
         raise NotCopied(f"{target} is there already. Choose another name: a backup overwrites nothing.")
     part = target.with_name(f"{target.name}.part")
-    part.unlink(missing_ok=True)
     try:
+        part.unlink(missing_ok=True)
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         _copied(source, part, now)
         _settle(part)
         part.rename(target)
         _settle(target.parent)
     except (OSError, apsw.Error) as problem:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise NotCopied(
             f"{target} could not be written: {type(problem).__name__}. Is there room, and a folder?"
         ) from None

@@ -6,26 +6,26 @@ one on its topic, the outbox begins a new life, and leases are far from those th
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from time import monotonic
 
 import msgspec
 
-from schemas.ports import Commit, Row, Store
+from schemas.ports import Commit, Lease, Row, Store
 from schemas.states import CONVERSATIONS, Conversation, conversation_key
 from schemas.topics import CONVERSATIONS as CONVERSATIONS_TOPIC
 from schemas.topics import TOPICS
 from services.backup import MARK, MARK_PUT, Mark, stored
 from services.cluster import LEASE_TTL_S, seals_in
 from services.edition import sealed
-from services.failure import UNREACHABLE, Failure
+from services.failure import at_work
 from services.kafka_client import kafka_of
 from services.log_kafka import KafkaLog
 from services.postgres import Postgres, numbered
 from services.settings import Settings
 from services.shard import decode_state
-from services.statements_postgres import NOW
+from services.statements_postgres import AT_WORK
 from services.store_postgres import PostgresStore
 
 PAGE_RECORDS = 2_000
@@ -35,7 +35,6 @@ EPOCHS = 1_000_000
 LEASE_S = 60.0
 LOOK_S = 0.5
 
-AT_WORK = f"SELECT count(*) FROM leases WHERE expires_at > {NOW}"  # noqa: S608 - a constant
 FREE = "UPDATE leases SET epoch = epoch + $1, expires_at = 0"
 COUNT_ON = """
 INSERT INTO sequences (topic, key, seq) SELECT $1, n.key, n.seq FROM unnest($2::bytea[], $3::bigint[]) AS n (key, seq)
@@ -78,7 +77,7 @@ async def _at_rest(database: Postgres) -> None:
     end = monotonic() + LEASE_TTL_S + 1
     while held := await database.one(AT_WORK):
         if monotonic() > end:
-            raise Failure(f"The cluster is at work: {held} shards are held. Stop every process first.", UNREACHABLE)
+            raise at_work(f"{held} shards are held")
         await asyncio.sleep(LOOK_S)
 
 
@@ -101,18 +100,28 @@ async def _versions(store: Store, log: KafkaLog, shard: int) -> None:
     offset, end = 0, await log.end(CONVERSATIONS_TOPIC, shard)
     while offset < end and (records := await log.read(CONVERSATIONS_TOPIC, shard, offset, PAGE_RECORDS)):
         offset = records[-1].offset + 1
-        for event in (record.event for record in records if record.event.data is not None):
-            found = _decoder.decode(event.data or b"{}")
+        for event in (record.event for record in records):
+            if event.data is None:
+                told.pop(conversation_key(event.key), None)
+                continue
+            found = _decoder.decode(event.data)
             found.conversation_id = found.conversation_id or event.key
             told[conversation_key(found.conversation_id)] = Conversation(
                 number=event.number, conversation_id=found.conversation_id, version=found.version
             )
     lease = await store.acquire(CONVERSATIONS, shard, "restored", LEASE_S)
     if lease is None:
-        raise Failure("The cluster is at work: a shard was taken meanwhile. Stop every process first.", UNREACHABLE)
+        raise at_work("a shard was taken meanwhile")
+    try:
+        await _go_on_behind(store, lease, told)
+    finally:
+        await store.release(lease)
+
+
+async def _go_on_behind(store: Store, lease: Lease, told: Mapping[str, Conversation]) -> None:
     for first in range(0, len(told), PAGE_RECORDS):
         keys = list(told)[first : first + PAGE_RECORDS]
-        known = await store.load(CONVERSATIONS, shard, keys)
+        known = await store.load(CONVERSATIONS, lease.shard, keys)
         rows: dict[str, Row | None] = {
             key: row for key in keys if (row := _ahead(known.get(key), told[key])) is not None
         }
@@ -138,9 +147,9 @@ async def _newest(log: KafkaLog, topic: str) -> dict[str, int]:
 
 async def _of_partition(log: KafkaLog, topic: str, partition: int) -> dict[str, int]:
     found: dict[str, int] = {}
-    end = await log.end(topic, partition)
-    while end > 0 and (page := await log.headers_before(topic, partition, end, PAGE_RECORDS)):
-        for headers in page:
+    begin, end = await log.begin(topic, partition), await log.end(topic, partition)
+    while end > begin:
+        for headers in await log.headers_before(topic, partition, end, PAGE_RECORDS):
             number = headers.get("ce_number", b"").decode()
             found[number] = max(found.get(number, 0), int(headers.get("ce_seq", b"0")))
         end -= PAGE_RECORDS

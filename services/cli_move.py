@@ -49,7 +49,7 @@ def migrate_to_cluster(abandon: bool) -> None:  # noqa: FBT001 - click's way
 @contextlib.contextmanager
 def plainly(away: str) -> Iterator[None]:
     """What keeps a command from the data folder or the cluster, as one sentence. `away`: the fix when one is away."""
-    from schemas.ports import LogUnavailable  # noqa: PLC0415
+    from schemas.ports import LogUnavailable, Unreadable  # noqa: PLC0415
     from services.log_sqlite import PartitionsChanged  # noqa: PLC0415
     from services.settings import SettingsError  # noqa: PLC0415
     from services.sqlite_file import FileInUse, FolderUnusable  # noqa: PLC0415
@@ -58,6 +58,9 @@ def plainly(away: str) -> Iterator[None]:
         yield
     except (SettingsError, PartitionsChanged, FolderUnusable) as problem:
         raise Failure(str(problem), USAGE) from None
+    except Unreadable as problem:
+        fix = "Put its key back into COEXIST_ENCRYPTION_KEYS, or run the version that wrote it."
+        raise Failure(f"Something stored cannot be read: {problem}. {fix}", USAGE) from None
     except ModuleNotFoundError as problem:
         raise Failure(f"{problem.name} is not installed. pip install 'coexist[kafka,postgres]'.", USAGE) from None
     except FileInUse as problem:

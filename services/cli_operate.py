@@ -89,11 +89,8 @@ def reseal() -> None:
     from services.reseal import reseal as work  # noqa: PLC0415
 
     settings = settings_or_exit()
-    try:
-        with plainly("Run it again once it answers: it does what is left."):
-            done = asyncio.run(work(settings))
-    except OSError as problem:
-        raise Failure(f"A file of media cannot be used: {problem}. Run it again once that is mended.") from None
+    with plainly("Run it again once it answers: it does what is left."):
+        done = asyncio.run(work(settings))
     click.echo(
         f"Written anew: {done.states:,} states, {done.batches:,} batches of records and {done.media:,} files, "
         f"of {done.seen:,} in all."

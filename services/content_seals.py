@@ -111,7 +111,8 @@ class Seals:
 def seals_of(settings: Settings, marks: Marks, *, shared: bool = False) -> Seals | None:
     """What opens and seals with the keys of the settings; None where nothing is sealed nor shall be.
 
-    `shared`: another process may begin to seal while this one runs. Raises SettingsError when a key is missing.
+    `shared`: there may be more than the marks tell, for another process may begin to seal, or a token is sealed for
+    itself; so the keys alone are enough. Raises SettingsError when a key is missing.
     """
     keys = keys_of(settings.encryption_keys)
     if settings.encrypt_content and not keys:
@@ -136,11 +137,11 @@ def marks_in(connection: apsw.Connection) -> Marks:
     return dict(cast("list[tuple[str, bytes]]", connection.execute(MARKS_READ).fetchall()))
 
 
-def seals_for(settings: Settings, path: Path) -> Seals | None:
+def seals_for(settings: Settings, path: Path, *, shared: bool = False) -> Seals | None:
     """The same for a file that is there, before it is opened. Raises SettingsError, or apsw.Error."""
     with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
         connection.set_busy_timeout(BUSY_MS)
-        return seals_of(settings, marks_in(connection))
+        return seals_of(settings, marks_in(connection), shared=shared)
 
 
 def about_state(processor: str, shard: int, key: str) -> str:

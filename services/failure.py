@@ -28,6 +28,11 @@ class Failure(click.ClickException):
         return self.code
 
 
+def at_work(why: str) -> Failure:
+    """What a command that wants the cluster at rest fails with. `why`: by what it finds that it is not."""
+    return Failure(f"The cluster is at work: {why}. Stop every process first.", UNREACHABLE)
+
+
 def place_of(problem: BaseException) -> str:
     """The kind of a failure and where it arose. Its text is left out, for it may quote a message."""
     while isinstance(problem, BaseExceptionGroup):

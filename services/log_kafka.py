@@ -21,7 +21,7 @@ from services.kafka_reader import FETCH_WAIT_MS, RECONNECT_S, Feed, KafkaReader,
 ASK_S = 3.0
 """What Kafka gets to say where a partition begins or ends."""
 BROWSE_S = 5.0
-"""A read of old records ends after so long, with what it has."""
+"""A read of old records ends after so long: with what it has, or where that is nothing or must be all, without."""
 BROWSE_QUIET_MS = 200
 
 Offsets = dict[TopicPartition, int]
@@ -30,8 +30,15 @@ Offsets = dict[TopicPartition, int]
 class KafkaLog:
     """See `EventLog`. `groups` names a consumer group for each tuple of topics that a processor reads."""
 
-    def __init__(self, kafka: Kafka, partitions: int, groups: Mapping[tuple[str, ...], str] | None = None) -> None:
+    def __init__(
+        self,
+        kafka: Kafka,
+        partitions: int,
+        groups: Mapping[tuple[str, ...], str] | None = None,
+        browse_s: float = BROWSE_S,
+    ) -> None:
         self.partitions = partitions
+        self._browse_s = browse_s
         self._kafka = kafka
         self._groups = dict(groups or {})
         self._writer = Writer(kafka)
@@ -88,16 +95,19 @@ class KafkaLog:
         return [record_of(topic, raw) for raw in await self._browse(place, max(offset, begin), end, limit)]
 
     async def headers_before(self, topic: str, partition: int, end: int, count: int) -> list[dict[str, bytes]]:
-        """The headers of up to `count` records before offset `end`, newest first. Raises LogUnavailable."""
+        """The headers of all records within `count` offsets before `end`, newest first. Raises LogUnavailable."""
         place = TopicPartition(self._kafka.topic(topic), partition)
         begin = max((await self._begins.get([place]))[place], end - count)
-        found = await self._browse(place, begin, end, count)
+        found = await self._browse(place, begin, end, count, whole=True)
         return [dict(raw.headers) for raw in reversed(found)]
 
     async def _browse(
-        self, place: TopicPartition, begin: int, end: int, limit: int
+        self, place: TopicPartition, begin: int, end: int, limit: int, *, whole: bool = False
     ) -> list[ConsumerRecord[bytes, bytes]]:
-        """Up to `limit` records from `begin` on and before `end`, on the connection that questions use."""
+        """Up to `limit` records from `begin` on and before `end`, on the connection that questions use.
+
+        None: there are none. Raises LogUnavailable where time ran out before the first, or if `whole` the last.
+        """
         found: list[ConsumerRecord[bytes, bytes]] = []
         if begin >= end or limit <= 0:
             return found
@@ -106,17 +116,24 @@ class KafkaLog:
                 consumer = await self._connected()
                 consumer.assign([place])
                 consumer.seek(place, begin)
-                deadline = monotonic() + BROWSE_S
+                deadline = monotonic() + self._browse_s
                 while len(found) < limit and begin < end and monotonic() < deadline:
                     async with asyncio.timeout(ASK_S):
                         batches = await consumer.getmany(timeout_ms=BROWSE_QUIET_MS, max_records=limit - len(found))
                     records = batches.get(place, [])
                     found.extend(raw for raw in records if raw.offset < end)
                     begin = records[-1].offset + 1 if records else await consumer.position(place)
+                if len(found) < limit and begin < end and (whole or not found):
+                    raise TimeoutError  # noqa: TRY301 - as when one answer takes too long
                 consumer.unsubscribe()
             except (KafkaError, OSError, TimeoutError) as problem:
                 raise await self._lost(problem) from None
         return found
+
+    async def begin(self, topic: str, partition: int) -> int:
+        """The offset of the first record that is retained. Raises LogUnavailable."""
+        place = TopicPartition(self._kafka.topic(topic), partition)
+        return (await self._begins.get([place]))[place]
 
     async def end(self, topic: str, partition: int) -> int:
         """See `EventLog.end`. Raises LogUnavailable."""

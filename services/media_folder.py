@@ -37,9 +37,8 @@ class MediaFolder:
 
     async def refs(self) -> AsyncIterator[str]:
         """See `MediaStore.refs`."""
-        for path in await asyncio.to_thread(lambda: sorted(self._root.glob("*/*"))):
-            if is_reference(ref := path.relative_to(self._root).as_posix()):
-                yield ref
+        for path in await asyncio.to_thread(kept, self._root):
+            yield path.relative_to(self._root).as_posix()
 
     async def replace(self, file: Path, ref: str) -> None:
         """See `MediaStore.replace`."""
@@ -48,6 +47,11 @@ class MediaFolder:
     async def remove(self, ref: str) -> None:
         """See `MediaStore.remove`."""
         await asyncio.to_thread((self._root / ref).unlink, missing_ok=True)
+
+
+def kept(root: Path) -> list[Path]:
+    """The files of a media folder, without those that are not complete."""
+    return [path for path in sorted(root.glob("*/*")) if is_reference(path.relative_to(root).as_posix())]
 
 
 def _move(file: Path, to: Path) -> None:

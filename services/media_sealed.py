@@ -6,7 +6,7 @@ digest of the content: who has a file can find out whether we have it, too.
 """
 
 import asyncio
-import tempfile
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.content_seals import HEAD_BYTES, Seals
-from services.media_store import CHUNK_BYTES, MediaStore, Part
+from services.media_store import CHUNK_BYTES, MediaStore, Part, reference
 from services.sealing import CannotUnseal
 
 MAGIC = b"coexist sealed\x00\x01"
@@ -38,11 +38,9 @@ class SealedMedia:
         """See `MediaStore.keep`."""
         if not self._seals.wanted:
             return await self._media.keep(file, sha256)
-        sealed = await asyncio.to_thread(self._sealed, file)
-        try:
-            ref = await self._media.keep(sealed, sha256)
-        finally:
-            await asyncio.to_thread(sealed.unlink, missing_ok=True)
+        with Part(self.incoming) as sealed:
+            await asyncio.to_thread(self._seal, file, sealed)
+            ref = await self._media.keep(sealed.path, sha256)
         await asyncio.to_thread(file.unlink)
         return ref
 
@@ -52,9 +50,13 @@ class SealedMedia:
 
     async def replace(self, file: Path, ref: str) -> None:
         """See `MediaStore.replace`."""
-        sealed = await asyncio.to_thread(self._sealed, file) if self._seals.wanted else file
-        await self._media.replace(sealed, ref)
-        await asyncio.to_thread(file.unlink, missing_ok=True)
+        if not self._seals.wanted:
+            await self._media.replace(file, ref)
+            return
+        with Part(self.incoming) as sealed:
+            await asyncio.to_thread(self._seal, file, sealed)
+            await self._media.replace(sealed.path, ref)
+        await asyncio.to_thread(file.unlink)
 
     async def seal_anew(self, ref: str) -> bool:
         """Let a file lie as it would be kept now; whether it did not. Raises OSError where no key opens it."""
@@ -90,30 +92,37 @@ class SealedMedia:
             if pieces is None:
                 if len(held) < len(MAGIC) + HEAD_BYTES:
                     continue
-                pieces = self._pieces(held)
+                pieces = await self._pieces(held, ref)
             for plain in pieces.taken(held):
                 yield plain
-        for plain in (pieces or self._pieces(held)).rest(held):
+        for plain in (pieces or await self._pieces(held, ref)).rest(held):
             yield plain
 
-    def _pieces(self, held: bytearray) -> "_Pieces":
-        """How to read what begins so, without its head."""
+    async def _pieces(self, held: bytearray, ref: str) -> "_Pieces":
+        """How to read what begins so, without its head. What a customer sent may begin as if it were sealed."""
         if held[: len(MAGIC)] != MAGIC:
             return _Pieces(None)
         head = bytes(held[len(MAGIC) : len(MAGIC) + HEAD_BYTES])
-        del held[: len(MAGIC) + HEAD_BYTES]
         try:
-            return _Pieces(self._seals.cipher(head, PURPOSE))
+            cipher = self._seals.cipher(head, PURPOSE)
         except CannotUnseal as problem:
+            if await self._is_plain(ref):
+                return _Pieces(None)
             raise OSError(str(problem)) from None
+        del held[: len(MAGIC) + HEAD_BYTES]
+        return _Pieces(cipher)
 
-    def _sealed(self, file: Path) -> Path:
-        """A sealed copy beside the file, written in a thread."""
+    async def _is_plain(self, ref: str) -> bool:
+        """Whether what lies there is the content itself, by its digest."""
+        digest = hashlib.sha256()
+        async for chunk in self._media.read(ref):
+            digest.update(chunk)
+        return reference(digest.hexdigest()) == ref
+
+    def _seal(self, file: Path, copy: Part) -> None:
+        """Write the sealed copy of a file, in a thread."""
         head, cipher = self._seals.drawn(PURPOSE)
-        with (
-            tempfile.NamedTemporaryFile(dir=self.incoming, delete=False) as copy,
-            file.open("rb") as source,
-        ):
+        with file.open("rb") as source:
             copy.write(MAGIC + head)
             number, piece = 0, source.read(CHUNK_BYTES)
             while True:
@@ -122,7 +131,7 @@ class SealedMedia:
                 if not following:
                     break
                 number, piece = number + 1, following
-        return Path(copy.name)
+        copy.flush()
 
 
 class _Pieces:

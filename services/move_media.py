@@ -8,17 +8,14 @@ has no other place stays where it is.
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from services.erasure_ledger import FILE_NAME as LEDGER_NAME
 from services.erasure_ledger import ErasureLedger
-from services.media_folder import MediaFolder
-from services.media_store import MediaStore, open_store, reference
+from services.media_folder import MediaFolder, kept
+from services.media_store import MediaStore, open_store
 from services.move_folder import Refused
 from services.settings import Settings
-
-DIGEST_CHARS = 64
 
 
 async def copy_media(folder: Path, settings: Settings) -> int:
@@ -63,13 +60,6 @@ def _elsewhere(folder: Path, settings: Settings) -> MediaStore | None:
     store = open_store(settings.media_url, settings.data_dir)
     is_same = isinstance(store, MediaFolder) and store.incoming.parent.resolve() == folder.resolve()
     return None if is_same else store
-
-
-def kept(folder: Path) -> Iterator[Path]:
-    """The files of a media folder, without those that are not complete."""
-    for file in sorted(folder.glob("*/*")):
-        if len(file.name) == DIGEST_CHARS and str(file.relative_to(folder)) == reference(file.name):
-            yield file
 
 
 def _copied(file: Path, folder: Path) -> Path:

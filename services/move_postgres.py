@@ -15,7 +15,7 @@ from schemas.ports import LogUnavailable
 from services import statements as sql
 from services.move_folder import Columns, Folder, Refused, columns_of
 from services.move_mark import MARK, MARK_READ, Mark, read, stored
-from services.postgres import CONNECT_S, LOST, MIGRATION_LOCK, schema
+from services.postgres import AWAY, CONNECT_S, MIGRATION_LOCK, schema
 from services.store_postgres import key_bytes
 
 MARK_PUT = "INSERT INTO installation VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
@@ -96,7 +96,7 @@ async def connected(url: str) -> AsyncIterator[PostgresTarget]:
             yield PostgresTarget(connection)
         finally:
             connection.terminate()
-    except (*LOST, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as problem:
+    except AWAY as problem:
         raise LogUnavailable(f"Postgres did not answer: {type(problem).__name__}") from None
 
 

@@ -49,6 +49,8 @@ LOST = (
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
 """What a database does that is away, full, restarting, or no longer the primary."""
+AWAY = (*LOST, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+"""The same for a command that has only just connected: there may be no such user or database, either."""
 
 
 def numbered(statement: str) -> str:

@@ -71,7 +71,7 @@ class Relaying:
     async def _seal_anew(self) -> None:
         try:
             await self.registry.seal_anew()
-        except Busy:
+        except (Busy, LogUnavailable):
             log.info("relays_not_sealed_anew", reason="tried again at the next start")
 
     def backlog(self) -> dict[str, int]:

@@ -15,7 +15,7 @@ import msgspec
 from services import access_tokens, relay_registry
 from services.content_seals import MARK_MAKE, MARKS_DROP, Seals, about_state, seals_for
 from services.edition import FILE_NAME
-from services.failure import USAGE, Failure
+from services.failure import UNREACHABLE, USAGE, Failure
 from services.media_sealed import SealedMedia
 from services.media_store import open_store
 from services.relay_secrets import RelaySecrets
@@ -29,12 +29,15 @@ from services.store_sqlite import SHARDS_MAX
 PAGE_ROWS = 500
 PAGE_BATCHES = 8
 """A batch may hold hundreds of records, and a record a whole webhook."""
-NOTHING = "Nothing is sealed, and COEXIST_ENCRYPT_CONTENT is not set: there is nothing to do."
+NOTHING = "No content is sealed, and COEXIST_ENCRYPTION_KEYS is not set: there is nothing to do."
+MOVED = "A process wrote {} of the values meanwhile; they stay as it wrote them. Stop every process and run it again."
 
 Value = tuple[int, str, bytes]
 """A row's id, what its value is about, and the value."""
 StateRow = tuple[int, int, str, bytes]
 """A row's id, its slot, its key and its value."""
+Anew = tuple[bytes, int, bytes]
+"""What is to be written, the row's id, and the value that was read there."""
 
 
 class Rows(Protocol):
@@ -46,15 +49,15 @@ class Rows(Protocol):
     async def states(self, after: int, limit: int) -> Sequence[StateRow]:
         """States beyond an id, in the order of their ids."""
 
-    async def put_states(self, values: Sequence[tuple[bytes, int]]) -> None:
-        """Put other values in their places, by id."""
+    async def put_states(self, values: Sequence[Anew]) -> int:
+        """Put other values in their places where what was read stands there still; in how many it did not."""
 
     async def batches(self) -> AsyncIterator[Sequence[Value]]:
         """Every batch of records, page by page; a page is put before the next one is asked for."""
         yield ()
 
-    async def put_batches(self, values: Sequence[tuple[bytes, int]]) -> None:
-        """Put others in the places of some of the last page, by id."""
+    async def put_batches(self, values: Sequence[Anew]) -> int:
+        """The same for some of the last page."""
 
     async def mark(self, name: str, value: bytes) -> None:
         """Say that a key seals."""
@@ -68,12 +71,16 @@ class Rows(Protocol):
 
 @dataclass(slots=True)
 class Resealed:
-    """How many values were written anew: batches of records, states, files of media; and how many were looked at."""
+    """How many values were written anew: batches of records, states, files of media; and how many were looked at.
+
+    `moved`: how many a process wrote meanwhile, and were left to it.
+    """
 
     batches: int = 0
     states: int = 0
     media: int = 0
     seen: int = field(default=0)
+    moved: int = 0
 
 
 async def reseal(settings: Settings) -> Resealed:
@@ -87,6 +94,8 @@ async def reseal(settings: Settings) -> Resealed:
         await _batches(rows, seals, done)
         await _states(rows, seals, sealer_of(settings.encryption_keys), done)
         await _media(settings, seals, done)
+        if done.moved:
+            raise Failure(MOVED.format(done.moved), UNREACHABLE)
         await rows.drop_marks(mark)
         await rows.scrub()
     return done
@@ -94,9 +103,9 @@ async def reseal(settings: Settings) -> Resealed:
 
 async def _batches(rows: Rows, seals: Seals, done: Resealed) -> None:
     async for page in rows.batches():
-        anew = [(_anew(seals, value, about), at) for at, about, value in page if not seals.is_current(value)]
+        anew = [(_anew(seals, value, about), at, value) for at, about, value in page if not seals.is_current(value)]
         if anew:
-            await rows.put_batches(anew)
+            done.moved += await rows.put_batches(anew)
         done.batches += len(anew)
         done.seen += len(page)
 
@@ -104,16 +113,16 @@ async def _batches(rows: Rows, seals: Seals, done: Resealed) -> None:
 async def _states(rows: Rows, seals: Seals, sealer: Sealer, done: Resealed) -> None:
     names, secrets, after = await rows.processors(), RelaySecrets(sealer), -1
     while page := await rows.states(after, PAGE_ROWS):
-        anew: list[tuple[bytes, int]] = []
+        anew: list[Anew] = []
         for row, slot, key, value in page:
             processor = names[slot // SHARDS_MAX]
             about = about_state(processor, slot % SHARDS_MAX, key)
             plain = seals.open(value, about)
             kept = _secret_anew(processor, key, plain, sealer, secrets)
             if kept != plain or not seals.is_current(value):
-                anew.append((seals.seal(kept, about), row))
+                anew.append((seals.seal(kept, about), row, value))
         if anew:
-            await rows.put_states(anew)
+            done.moved += await rows.put_states(anew)
         done.states += len(anew)
         done.seen += len(page)
         after = page[-1][0]
@@ -132,9 +141,12 @@ def _secret_anew(processor: str, key: str, value: bytes, sealer: Sealer, secrets
 
 async def _media(settings: Settings, seals: Seals, done: Resealed) -> None:
     media = SealedMedia(open_store(settings.media_url, settings.data_dir), seals)
-    async for ref in media.refs():
-        done.media += await media.seal_anew(ref)
-        done.seen += 1
+    try:
+        async for ref in media.refs():
+            done.media += await media.seal_anew(ref)
+            done.seen += 1
+    except OSError as problem:
+        raise Failure(f"A file of media cannot be used: {problem}. Run it again once that is mended.") from None
 
 
 def _anew(seals: Seals, value: bytes, about: str) -> bytes:
@@ -145,7 +157,7 @@ def _anew(seals: Seals, value: bytes, about: str) -> bytes:
 
 
 class FolderRows:
-    """The rows of a data folder, under its lock."""
+    """The rows of a data folder, under its lock: what was read stands there still."""
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
@@ -160,9 +172,9 @@ class FolderRows:
         asked = "SELECT id, slot, key, value FROM states WHERE id > ? ORDER BY id LIMIT ?"
         return self._file.reading.execute(asked, (after, limit)).fetchall()  # type: ignore[return-value]
 
-    async def put_states(self, values: Sequence[tuple[bytes, int]]) -> None:
+    async def put_states(self, values: Sequence[Anew]) -> int:
         """See `Rows.put_states`."""
-        await self._put("UPDATE states SET value = ? WHERE id = ?", values)
+        return await self._put("UPDATE states SET value = ? WHERE id = ?", values)
 
     async def batches(self) -> AsyncIterator[Sequence[Value]]:
         """See `Rows.batches`: the rows of the log."""
@@ -171,12 +183,14 @@ class FolderRows:
             yield page  # type: ignore[misc]
             after = page[-1][0]  # type: ignore[assignment]
 
-    async def put_batches(self, values: Sequence[tuple[bytes, int]]) -> None:
+    async def put_batches(self, values: Sequence[Anew]) -> int:
         """See `Rows.put_batches`."""
-        await self._put("UPDATE log SET batch = ? WHERE id = ?", values)
+        return await self._put("UPDATE log SET batch = ? WHERE id = ?", values)
 
-    async def _put(self, statement: str, values: Sequence[tuple[bytes, int]]) -> None:
-        await self._file.write(lambda connection: connection.executemany(statement, values).fetchall())
+    async def _put(self, statement: str, values: Sequence[Anew]) -> int:
+        rows = [(value, at) for value, at, _ in values]
+        await self._file.write(lambda connection: connection.executemany(statement, rows).fetchall())
+        return 0
 
     async def mark(self, name: str, value: bytes) -> None:
         """See `Rows.mark`."""
@@ -197,7 +211,7 @@ async def _folder(settings: Settings) -> AsyncIterator[tuple[Rows, Seals]]:
     if not path.exists():
         raise Failure(f"{path} does not exist. Set COEXIST_DATA_DIR.", USAGE)
     with usable(path):
-        seals = seals_for(settings, path)
+        seals = seals_for(settings, path, shared=True)
         if seals is None:
             raise Failure(NOTHING, USAGE)
         file = SqliteFile(path)

@@ -7,18 +7,29 @@ import asyncpg
 
 from schemas.ports import LogUnavailable
 from services.content_seals import MARK_MAKE, MARKS_DROP, MARKS_READ, Seals, about_outbox, seals_of
-from services.failure import UNREACHABLE, Failure
-from services.postgres import CONNECT_S, LOST, numbered, schema
-from services.reseal import PAGE_BATCHES, StateRow, Value
+from services.failure import at_work
+from services.postgres import AWAY, CONNECT_S, numbered, schema
+from services.reseal import PAGE_BATCHES, Anew, StateRow, Value
 from services.settings import Settings
-from services.verify_cluster import AT_WORK
+from services.statements_postgres import AT_WORK
 
 STATES = "SELECT id, slot, key, value FROM states WHERE id > $1 ORDER BY id LIMIT $2"
 WAITING = """
 SELECT slot, topic, part, last, batch FROM outbox
 WHERE (slot, topic, part, last) > ($1, $2, $3, $4) ORDER BY slot, topic, part, last LIMIT $5
 """
-WAITING_PUT = "UPDATE outbox SET batch = $1 WHERE slot = $2 AND topic = $3 AND part = $4 AND last = $5"
+STATES_PUT = """
+UPDATE states SET value = anew.value
+FROM unnest($1::bytea[], $2::bigint[], $3::bytea[]) AS anew (value, id, was)
+WHERE states.id = anew.id AND states.value = anew.was RETURNING 1
+"""
+WAITING_PUT = """
+UPDATE outbox SET batch = anew.batch
+FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[])
+  AS anew (batch, was, slot, topic, part, last)
+WHERE (outbox.slot, outbox.topic, outbox.part, outbox.last) = (anew.slot, anew.topic, anew.part, anew.last)
+  AND outbox.batch = anew.was RETURNING 1
+"""
 FIRST = (-1, "", -1, -1)
 
 Place = tuple[int, str, int, int]
@@ -39,9 +50,9 @@ class ClusterRows:
         """See `Rows.states`."""
         return [(row[0], row[1], row[2].decode(), row[3]) for row in await self._database.fetch(STATES, after, limit)]
 
-    async def put_states(self, values: Sequence[tuple[bytes, int]]) -> None:
+    async def put_states(self, values: Sequence[Anew]) -> int:
         """See `Rows.put_states`."""
-        await self._database.executemany("UPDATE states SET value = $1 WHERE id = $2", values)
+        return len(values) - len(await self._database.fetch(STATES_PUT, *zip(*values, strict=True)))
 
     async def batches(self) -> AsyncIterator[Sequence[Value]]:
         """See `Rows.batches`: what waits to be published. What is on Kafka was never sealed."""
@@ -51,9 +62,10 @@ class ClusterRows:
             yield [(at, about_outbox(row[1], row[2]), row[4]) for at, row in enumerate(page)]
             after = self._places[-1]
 
-    async def put_batches(self, values: Sequence[tuple[bytes, int]]) -> None:
+    async def put_batches(self, values: Sequence[Anew]) -> int:
         """See `Rows.put_batches`."""
-        await self._database.executemany(WAITING_PUT, [(batch, *self._places[at]) for batch, at in values])
+        rows = [(batch, was, *self._places[at]) for batch, at, was in values]
+        return len(values) - len(await self._database.fetch(WAITING_PUT, *zip(*rows, strict=True)))
 
     async def mark(self, name: str, value: bytes) -> None:
         """See `Rows.mark`."""
@@ -78,14 +90,11 @@ async def cluster_rows(settings: Settings) -> AsyncIterator[tuple[ClusterRows, S
         try:
             await database.execute("SET client_min_messages = warning")
             await database.execute(schema())
-            at_work = await database.fetchval(AT_WORK)
-            if at_work:
-                raise Failure(
-                    f"The cluster is at work: {at_work} shards are held. Stop every process first.", UNREACHABLE
-                )
+            if held := await database.fetchval(AT_WORK):
+                raise at_work(f"{held} shards are held")
             marks = {row[0]: row[1] for row in await database.fetch(MARKS_READ)}
-            yield ClusterRows(database), seals_of(settings, marks)
+            yield ClusterRows(database), seals_of(settings, marks, shared=True)
         finally:
             database.terminate()
-    except (*LOST, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as problem:
+    except AWAY as problem:
         raise LogUnavailable(f"Postgres did not answer: {type(problem).__name__}") from None

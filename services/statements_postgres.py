@@ -34,6 +34,7 @@ UPDATE leases SET expires_at = {NOW} + $4
 WHERE slot >= $1 AND slot < $2 AND owner = $3 AND expires_at > 0 RETURNING slot, epoch
 """  # noqa: S608 - a constant
 TAKEN = f"SELECT slot FROM leases WHERE slot >= $1 AND slot < $2 AND owner <> $3 AND expires_at > {NOW}"  # noqa: S608
+AT_WORK = f"SELECT count(*) FROM leases WHERE expires_at > {NOW}"  # noqa: S608 - a constant
 DEPART = "DELETE FROM members WHERE processor = $1 AND owner = $2"
 
 LOAD = "SELECT key, value FROM states WHERE slot = $1 AND key = ANY($2::bytea[])"

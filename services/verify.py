@@ -140,12 +140,20 @@ class _Shard:
     def _is_here(self, number: str) -> bool:
         return partition_of(number, self._books.partitions) == self._shard
 
-    def _fold(self, record: Record) -> None:
-        if self._books.retold:
-            if record.event.id in self._ids:
-                self._verdict.repeats += 1
-                return
+    def _is_retold(self, record: Record) -> bool:
+        """Whether a fact comes again under a new `seq` because the database was put back: once since then."""
+        if record.event.id in self._ids:
+            if record.appended_at >= self._books.retold_since:
+                self._ids.remove(record.event.id)
+            return True
+        if record.appended_at < self._books.retold_since:
             self._ids.add(record.event.id)
+        return False
+
+    def _fold(self, record: Record) -> None:
+        if self._is_retold(record):
+            self._verdict.repeats += 1
+            return
         subject = f"{record.event.number}/{record.event.subject}"
         folded = self._folded.get(subject)
         if folded is None:

@@ -26,8 +26,8 @@ class Books(Protocol):
     partitions: int
     repeats_allowed: bool
     """Whether a record of a sequenced topic may come again: readers drop it."""
-    retold: bool
-    """Whether a fact may come again under a new `seq`: the database was put back behind the topics."""
+    retold_since: float
+    """When the database was put back behind the topics, 0 where it never was; what was told before comes again."""
 
     async def begin(self, topic: str, partition: int) -> int:
         """The offset of the first record that is retained."""
@@ -55,7 +55,7 @@ class FolderBooks:
     """The books of an embedded data folder, under its lock. Raises FileInUse, FolderUnusable or PartitionsChanged."""
 
     repeats_allowed = False
-    retold = False
+    retold_since = 0.0
 
     def __init__(self, settings: Settings) -> None:
         path: Path = settings.data_dir / FILE_NAME

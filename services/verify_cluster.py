@@ -12,20 +12,20 @@ from schemas.ports import LogUnavailable, Record
 from schemas.topics import TOPICS
 from services import statements as sql
 from services.backup import MARK_READ
+from services.backup import read as read_mark
 from services.content_seals import MARKS_READ, Seals, seals_of
-from services.failure import UNREACHABLE, Failure
+from services.failure import at_work
 from services.kafka_client import Kafka, kafka_of
 from services.kafka_reader import FETCH_BYTES_MAX, FETCH_WAIT_MS, dismantle_consumer, record_of
 from services.log_kafka import KafkaLog
-from services.postgres import CONNECT_S, LOST, numbered
+from services.postgres import AWAY, CONNECT_S, numbered
 from services.settings import Settings
-from services.statements_postgres import NOW
+from services.statements_postgres import AT_WORK
 from services.store_postgres import decoded_batch, key_bytes
 from services.store_sqlite import SHARDS_MAX
 from services.verify_books import opened
 
 POLL_MS = 200
-AT_WORK = f"SELECT count(*) FROM leases WHERE expires_at > {NOW}"  # noqa: S608 - a constant
 STATES = "SELECT key, value FROM states WHERE slot = $1"
 SEQUENCES = "SELECT topic, key, seq FROM sequences"
 WAITING = "SELECT batch FROM outbox WHERE topic = $1 AND part = $2 ORDER BY slot, last"
@@ -44,10 +44,10 @@ class ClusterBooks:
         partitions: int,
         seals: Seals | None,
         *,
-        retold: bool = False,
+        retold_since: float = 0.0,
     ) -> None:
         self.partitions = partitions
-        self.retold = retold
+        self.retold_since = retold_since
         self._seals = seals
         self._kafka = kafka
         self._consumer = consumer
@@ -124,14 +124,14 @@ async def cluster_books(settings: Settings) -> AsyncIterator[ClusterBooks]:
     database: Any = None
     try:
         database = await asyncpg.connect(url, timeout=CONNECT_S, server_settings={"application_name": "coexist verify"})
-        at_work = await database.fetchval(AT_WORK)
-        if at_work:
-            raise Failure(f"The cluster is at work: {at_work} shards are held. Stop every process first.", UNREACHABLE)
+        if held := await database.fetchval(AT_WORK):
+            raise at_work(f"{held} shards are held")
         await consumer.start()
         seals = seals_of(settings, {row[0]: row[1] for row in await database.fetch(MARKS_READ)})
-        retold = await database.fetchval(MARK_READ) is not None
-        yield ClusterBooks(kafka, consumer, database, settings.partitions, seals, retold=retold)
-    except (KafkaError, *LOST, asyncpg.InvalidAuthorizationSpecificationError) as problem:
+        mark = read_mark(await database.fetchval(MARK_READ))
+        since = mark.since if mark is not None else 0.0
+        yield ClusterBooks(kafka, consumer, database, settings.partitions, seals, retold_since=since)
+    except (KafkaError, *AWAY) as problem:
         raise LogUnavailable(f"The cluster did not answer: {type(problem).__name__}") from None
     finally:
         if database is not None:

@@ -140,6 +140,8 @@ def test_a_backup_overwrites_nothing_and_is_for_its_owner_alone(tmp_path):
         copy(source, backup, 0)
     with pytest.raises(NotCopied, match="could not be written"):
         copy(source, tmp_path / "no" / "backup.db", 0)
+    with pytest.raises(NotCopied, match="could not be written"):
+        copy(source, backup / "backup.db", 0)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["backup.db", FILE_NAME]
 
 

@@ -6,7 +6,7 @@ from base64 import b64encode
 from tests.app.relay_receiver import receiver
 from tests.app.rig import until
 from tests.app.test_at_rest import holding
-from tests.app.test_relay import _has, added, relaying, state, write
+from tests.app.test_relay import _has, added, relaying, resume, state, write
 
 KEY, NEW_KEY = (b64encode(os.urandom(32)).decode() for _ in range(2))
 SOON_S = 20
@@ -35,6 +35,9 @@ async def test_a_relay_whose_secret_no_key_opens_sends_nothing_until_it_is_rotat
         assert (await state(rig, relay_id))["state"] == "sealed"
         refused = await rig.admin.post(f"/v1/relays/{relay_id}/test")
         assert (refused.status_code, refused.json()["title"]) == (409, "no key opens the relay's secret")
+        await rig.admin.post(f"/v1/relays/{relay_id}/pause")
+        assert (await rig.admin.post(f"/v1/relays/{relay_id}/test")).status_code == 409
+        await resume(rig, relay_id)
         await write(rig, 1)
         there.secrets = [(await rig.admin.post(f"/v1/relays/{relay_id}/rotate")).json()["secret"]]
         await until(lambda: _has(there, 1), SOON_S)

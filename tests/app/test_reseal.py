@@ -2,9 +2,11 @@
 
 import json
 
+import apsw
 import pytest
 
-from tests.app.rig import NUMBER, together
+from services.edition import FILE_NAME
+from tests.app.rig import NUMBER, service, together, until
 from tests.app.test_access_tokens import WRONG, give
 from tests.app.test_at_rest import CANARY, KEY, NEW_KEY, OTHER_KEY, PHONE, holding, run, sealed, talk
 from tests.app.test_privacy_erase import Person, exported, found_in
@@ -58,8 +60,29 @@ async def test_afterwards_one_key_is_enough_and_then_none(tmp_path):
     assert "coexist.db" in holding(tmp_path, CANARY.encode())
     told = await run(tmp_path, "tail", "timeline", "--from-start", "--no-follow", "--json")
     assert CANARY in [json.loads(line)["data"].get("content", {}).get("body") for line in told.output.splitlines()]
-    nothing = await run(tmp_path, "reseal", encryption_keys=NEW_KEY)
+    nothing = await run(tmp_path, "reseal")
     assert (nothing.exit_code, "there is nothing to do" in nothing.output) == (2, True)
+
+
+async def test_where_only_a_token_is_sealed_it_needs_the_old_key_no_more_afterwards(tmp_path):
+    async with service(tmp_path, about={"encryption_keys": KEY}) as rig:
+        await rig.app.tokens.keep(NUMBER, WRONG)
+    done = await run(tmp_path, "reseal", encryption_keys=f"{NEW_KEY},{KEY}")
+    assert done.exit_code == 0, done.output
+    async with service(tmp_path, about={"encryption_keys": NEW_KEY}) as rig:
+        assert await rig.app.tokens.own(NUMBER) == WRONG
+
+
+async def test_what_no_key_opens_is_told_in_one_sentence(tmp_path):
+    async with service(tmp_path, about=QUIET | sealed()) as rig:
+        await rig.trigger("message", contact=PHONE, text=CANARY)
+        await until(lambda: rig.conversation(PHONE))
+    with apsw.Connection(str(tmp_path / FILE_NAME)) as file:
+        file.execute("UPDATE states SET value = CAST('c1 of a key that nobody knows' AS BLOB)")
+    for command in ("reseal", "verify"):
+        refused = await run(tmp_path, command, encryption_keys=KEY, encrypt_content=1)
+        assert (refused.exit_code, refused.output.count("\n")) == (2, 1), refused.output
+        assert "Something stored cannot be read" in refused.output
 
 
 async def test_it_wants_the_service_stopped(tmp_path):

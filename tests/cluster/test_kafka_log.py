@@ -69,6 +69,20 @@ async def test_a_command_on_the_wrong_partition_is_moved_and_read_once_where_it_
         await log.close()
 
 
+async def test_a_read_that_runs_out_of_time_is_told_from_one_that_finds_nothing(cluster, log):
+    event = made("c1")
+    await log.append([(OUTBOUND, event)])
+    slow = KafkaLog(cluster.kafka, PARTITIONS, browse_s=0)
+    try:
+        with pytest.raises(LogUnavailable):
+            await slow.read(OUTBOUND, HOME, 0, 100)
+        with pytest.raises(LogUnavailable):
+            await slow.headers_before(OUTBOUND, HOME, 1, 100)
+        assert (await slow.read(OUTBOUND, HOME, 1, 100), await slow.headers_before(OUTBOUND, HOME, 0, 100)) == ([], [])
+    finally:
+        await slow.close()
+
+
 async def everything_on(log, topic, partition):
     return [record.event.id for record in await log.read(topic, partition, 0, 100)]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 Schema = dict[str, Any]
 
-SAID = frozenset({"description", "title", "examples", "default", "$schema", "$id", "$defs", "$ref", "format"})
+SAID = frozenset({"description", "title", "examples", "default", "$schema", "$id", "$defs", "$ref"})
 """What nobody's program relies on, and what is looked at elsewhere."""
 AT_LEAST = frozenset({"minimum", "exclusiveMinimum", "minLength", "minItems"})
 AT_MOST = frozenset({"maximum", "exclusiveMaximum", "maxLength", "maxItems"})
-RULES = frozenset({"pattern", "not", "const", "contentEncoding"})
+RULES = frozenset({"pattern", "not", "const", "contentEncoding", "format"})
 NESTED = frozenset(
     {"properties", "required", "items", "additionalProperties", "prefixItems", "anyOf", "oneOf", "type", "enum"}
     | {"x-known-values"}
@@ -88,6 +88,8 @@ class _Comparison:
         if len(now) < len(before):
             yield f"{path or 'it'} has fewer places"
         for place, (schema, other) in enumerate(zip(before, now, strict=False)):
+            if "default" in schema and other.get("default", self) != schema["default"]:
+                yield f"{path}[{place}] is something else in a record that is too short to have it"
             yield from self.at(f"{path}[{place}]", schema, other)
 
     def _forms(self, where: str, old: list[Schema] | None, new: list[Schema] | None) -> Iterator[str]:

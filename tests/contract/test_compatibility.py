@@ -145,7 +145,12 @@ def value_closed(schema):
     schema["properties"]["origin"]["enum"] = ["customer"]
 
 
+def reformatted(schema):
+    schema["properties"]["sent_at"]["format"] = "date"
+
+
 BREAKING = [
+    reformatted,
     gone,
     renamed,
     retyped,
@@ -224,8 +229,10 @@ def test_a_type_that_leaves_its_topic_and_a_topic_that_loses_its_order_are_found
         (lambda names: [*names[:4], "new", *names[4:]], lambda found: [*found[:4], {"type": "string"}, *found[4:]]),
         (lambda names: names[:-1], lambda found: found[:-1]),
         (lambda names: names, lambda found: [*found[:-1], {"type": "boolean"}]),
+        (lambda names: names, lambda found: [*found[:-1], found[-1] | {"default": "other"}]),
+        (lambda names: names, lambda found: [*found[:-1], {"type": found[-1]["type"]}]),
     ],
-    ids=["in another order", "one in between", "one less", "one of another type"],
+    ids=["in another order", "one in between", "one less", "one of another type", "another default", "no default"],
 )
 def test_a_stored_record_that_would_be_misread_is_found(fields, places):
     name = "schemas.states.Conversation"

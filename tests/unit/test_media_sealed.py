@@ -1,12 +1,13 @@
 """Sealed media: the same port over a folder or a bucket, and nothing of a file on the disk."""
 
 import asyncio
+import os
 from hashlib import sha256
 
 import pytest
 
 from services.content_seals import Seals
-from services.media_sealed import SealedMedia
+from services.media_sealed import MAGIC, SealedMedia
 from services.media_store import CHUNK_BYTES, Part, open_store
 
 KEY, OTHER = b"1" * 32, b"2" * 32
@@ -72,6 +73,58 @@ async def test_a_file_that_was_cut_off_does_not_pass_for_whole(tmp_path, cut):
     await asyncio.to_thread(lambda: file.write_bytes(file.read_bytes()[:-cut]))
     with pytest.raises(OSError, match="cut off or changed"):
         await whole(sealed, ref)
+
+
+@pytest.mark.parametrize("size", [0, 1, 200, CHUNK_BYTES])
+async def test_a_file_that_begins_as_if_it_were_sealed_is_read_and_sealed_as_any_other(media, size):
+    data = MAGIC + content(size)
+    ref = await kept(media, data)
+    now = SealedMedia(media, Seals([KEY], wanted=True))
+    assert await whole(now, ref) == data
+    assert [await now.seal_anew(ref), await now.seal_anew(ref)] == [True, False]
+    assert await whole(media, ref) != data
+    assert await whole(now, ref) == data
+    plain = SealedMedia(media, Seals([KEY], wanted=False))
+    await plain.seal_anew(ref)
+    await plain.seal_anew(ref)
+    assert await whole(media, ref) == await whole(plain, ref) == data
+
+
+class Full:
+    """A store that takes nothing."""
+
+    def __init__(self, incoming):
+        self.incoming = incoming
+
+    async def keep(self, file, sha256):
+        raise OSError("no room")
+
+    async def replace(self, file, ref):
+        raise OSError("no room")
+
+
+async def test_what_could_not_be_kept_leaves_no_copy_behind(tmp_path):
+    file, incoming = tmp_path / "file", tmp_path / "incoming"
+    file.write_bytes(CANARY)
+    incoming.mkdir()
+    sealed = SealedMedia(Full(incoming), Seals([KEY], wanted=True))
+    for work in (sealed.keep(file, "ab"), sealed.replace(file, "ab"), sealed.replace(tmp_path / "none", "ab")):
+        with pytest.raises(OSError, match=r"no room|No such file"):
+            await work
+        assert list(incoming.iterdir()) == []
+
+
+async def test_what_was_cancelled_half_way_leaves_no_copy_behind(tmp_path):
+    pipe, incoming = tmp_path / "pipe", tmp_path / "incoming"
+    os.mkfifo(pipe)
+    incoming.mkdir()
+    work = asyncio.create_task(SealedMedia(Full(incoming), Seals([KEY], wanted=True)).keep(pipe, "ab"))
+    writer = await asyncio.to_thread(pipe.open, "wb")
+    work.cancel()
+    await asyncio.wait([work])
+    await asyncio.to_thread(writer.close)
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert list(incoming.iterdir()) == []
 
 
 async def test_without_its_key_a_file_cannot_be_read(media):

@@ -1,5 +1,6 @@
-"""The pure parts of a relay: signatures, addresses, waits, order."""
+"""The pure parts of a relay: signatures, addresses, waits, order; and its role while the store is away."""
 
+import asyncio
 import base64
 
 import pytest
@@ -7,12 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
-from schemas.ports import Event, Record
+from schemas.ports import Event, LogUnavailable, Record
 from services.media_address import Forbidden
+from services.relay import Relaying
 from services.relay_courier import BACKOFF_S_MAX, FAILING_AFTER, Health, Result, backoff_s
+from services.relay_registry import Registry
 from services.relay_shard import in_conversations
 from services.relay_signature import headers, new_secret, secret_bytes
 from services.relay_target import WrongAddress, checked, is_own, target
+from services.sealing import Sealer
 
 INSTANT = 1_795_000_000.0
 
@@ -122,3 +126,30 @@ def _instant(at):
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(at, UTC)
+
+
+class AwayAtFirst:
+    """A store that does not answer the first question."""
+
+    def __init__(self):
+        self.asked, self.again = 0, asyncio.Event()
+
+    async def heads(self, *_):
+        self.asked += 1
+        if self.asked == 1:
+            raise LogUnavailable("away")
+        self.again.set()
+        return []
+
+
+async def test_a_store_that_is_away_at_the_start_does_not_end_the_role():
+    store = AwayAtFirst()
+    registry = Registry(store, None, lambda: INSTANT, Sealer([]))
+    relaying = Relaying(registry, None, store, "owner", 1.0, None, [], None, lambda: INSTANT, None)
+    work = asyncio.create_task(relaying.run())
+    ended = asyncio.create_task(store.again.wait())
+    await asyncio.wait([work, ended], timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    assert ended.done()
+    assert not work.done()
+    work.cancel()
+    await asyncio.wait([work])
