@@ -27,8 +27,7 @@ async def campaign(rig, phone):
     """What becomes of a marketing template."""
     command_id = await rig.send(to=phone, **CAMPAIGN)
     state = (await rig.outcome(command_id))["state"]
-    rejected = await rig.events("sends", "send.rejected", command_id)
-    return rejected[-1][2]["reason"] if rejected else state
+    return (await rig.data("sends", "send.rejected", command_id))["reason"] if state == "rejected" else state
 
 
 async def suppressed(rig):

@@ -1,5 +1,7 @@
 """One trace from Meta's webhook to the answer that a bot sends because of it, in a collector that speaks OTLP."""
 
+import contextlib
+import logging
 import os
 import sys
 import time
@@ -8,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
+import structlog
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from services.settings import SettingsError
@@ -182,13 +185,26 @@ def test_the_standard_variables_turn_it_off(more):
     assert type(tracing_of(environment, "sqlite", "coexist")) is Tracing
 
 
-def test_without_the_extra_it_is_off_and_the_log_says_so(monkeypatch, capfd):
+@contextlib.contextmanager
+def said():
+    """What the log says, whatever the tests before have set it to."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+    try:
+        with structlog.testing.capture_logs() as lines:
+            yield lines
+    finally:
+        structlog.configure(**before)
+
+
+def test_without_the_extra_it_is_off_and_the_log_says_so(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("opentelemetry.sdk")] + ["services.spans"]:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
     environment = os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
-    assert type(tracing_of(environment, "sqlite", "coexist")) is Tracing
-    assert "tracing_off" in "".join(capfd.readouterr())
+    with said() as lines:
+        assert type(tracing_of(environment, "sqlite", "coexist")) is Tracing
+    assert [line["event"] for line in lines] == ["tracing_off"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import httpx
 import yaml
 
 from deploy.dashboards import DASHBOARDS, dashboard
+from services import logs
 from tests.app.rig import together, until
 from tests.app.test_metrics import BUSY, traffic
 from tests.deploy.test_dashboards import queries
@@ -61,6 +62,7 @@ class Server:
 @contextlib.asynccontextmanager
 async def watched(program, tmp_path, **config):
     """Service, sandbox, and a Prometheus that watches the service."""
+    logs.LINES.clear()  # the tests before this one have run in the same process
     async with together(tmp_path / "data", **config) as rig:
         server = Server(program, tmp_path / "prometheus", rig.app.admin.port)
         try:
