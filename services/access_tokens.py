@@ -114,6 +114,11 @@ class AccessTokens:
         self._cached[number] = self._clock() + CACHE_S, token
 
 
+def opened(sealer: Sealer, key: str, envelope: bytes) -> str:
+    """The token in a stored envelope. Raises CannotUnseal."""
+    return sealer.unseal(envelope, _about(key.removeprefix("a/"))).decode()
+
+
 def sealed_anew(sealer: Sealer, key: str, envelope: bytes) -> bytes:
     """The envelope of a stored token under the first key; as it is where that cannot be."""
     number = key.removeprefix("a/")

@@ -18,6 +18,7 @@ from services.log_kafka import KafkaLog
 from services.outbox import Outbox
 from services.owner import own_name
 from services.postgres import Postgres, numbered
+from services.sealed_secrets import refuse_unopened
 from services.settings import Settings, SettingsError
 from services.sqlite_file import usable
 from services.store_postgres import PostgresStore
@@ -38,7 +39,9 @@ async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
         stack.push_async_callback(database.close)
         await database.start()
         await _refuse_half_moved(database)
-        seals = await seals_in(settings, database)
+        seals = await _seals(settings, database)
+        await refuse_unopened(settings, sealed(PostgresStore(database, settings.partitions, seals), seals))
+        await _mark(database, seals)
         log = KafkaLog(kafka, settings.partitions, groups_of(settings.topic_prefix))
         stack.push_async_callback(log.close)
         await log.start()
@@ -59,11 +62,19 @@ async def open_cluster(settings: Settings, stack: AsyncExitStack) -> Edition:
 
 async def seals_in(settings: Settings, database: Postgres) -> Seals | None:
     """What opens and seals the states. Raises SettingsError when a key is missing."""
+    seals = await _seals(settings, database)
+    await _mark(database, seals)
+    return seals
+
+
+async def _seals(settings: Settings, database: Postgres) -> Seals | None:
     rows = await database.rows(MARKS_READ)
-    seals = seals_of(settings, {row[0]: row[1] for row in rows}, shared=True)
+    return seals_of(settings, {row[0]: row[1] for row in rows}, shared=True)
+
+
+async def _mark(database: Postgres, seals: Seals | None) -> None:
     if seals is not None and seals.wanted:
         await database.rows(numbered(MARK_MAKE), *seals.mark())
-    return seals
 
 
 def groups_of(prefix: str) -> dict[tuple[str, ...], str]:

@@ -11,6 +11,7 @@ from schemas.ports import EventLog, Lease, Store
 from services import backup, move_mark
 from services.content_seals import MARK_MAKE, Seals, marks_in, seals_of
 from services.log_sqlite import SqliteLog
+from services.sealed_secrets import refuse_unopened
 from services.settings import Settings, SettingsError
 from services.sqlite_file import SqliteFile, one, usable
 from services.store_sealed import SealedStore
@@ -63,6 +64,7 @@ async def open_edition(settings: Settings, clock: Clock, stack: AsyncExitStack, 
             log = SqliteLog(file, settings.partitions, clock, seals)
             store = SqliteStore(file, log, clock)
         _refuse_moved(settings, file)
+        await refuse_unopened(settings, sealed(store, seals))
         if seals is not None and seals.wanted:
             file.script(MARK_MAKE, seals.mark())
         since = backup.restored_at(file, clock())

@@ -19,6 +19,7 @@ from services.content_seals import seals_for, seals_of
 from services.edge import CannotListen, listen
 from services.edition import FILE_NAME
 from services.log_sqlite import PartitionsChanged, partitions_of
+from services.sealed_secrets import refuse_unopened_in
 from services.sealing import sealer_of
 from services.settings import Settings, SettingsError, guarded, secrets, short_secrets
 from services.sqlite_file import owner_of
@@ -65,6 +66,8 @@ def encryption_keys(settings: Settings) -> Iterator[Finding]:
     try:
         sealer_of(keys)
         seals = seals_for(settings, path) if path.exists() else seals_of(settings, {})
+        if path.exists():
+            refuse_unopened_in(settings, seals, path)
     except SettingsError as problem:
         yield Finding("encryption keys", ok=False, says="cannot be used" if keys else "not set", fix=str(problem))
     except apsw.Error:

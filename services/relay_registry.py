@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from schemas.ports import FAR, Commit, EventLog, Fenced, Lease, LogUnavailable, Row, Store
 from schemas.topics import partition_of
-from services.relay_secrets import RelaySecrets
+from services.relay_secrets import RelaySecrets, opens
 from services.relay_signature import new_secret
 from services.relay_state import Relay, Replay
 from services.sealing import Sealer
@@ -126,9 +126,12 @@ class Registry:
         return await self._changed(relay_id, lambda relay: replace(relay, paused_because=because))
 
     async def rotate(self, relay_id: str) -> Relay:
-        """A new secret beside the one before, which is valid until the next rotation. Raises UnknownRelay or Busy."""
+        """A new secret beside the one before, which is valid until the next rotation. Raises UnknownRelay or Busy.
+
+        One that no key opens is let go: it signs nothing, and would keep the service from its next start.
+        """
         return await self._changed(
-            relay_id, lambda relay: replace(relay, secrets=[new_secret(), *relay.secrets][:SECRETS_MAX])
+            relay_id, lambda relay: replace(relay, secrets=[new_secret(), *opens(relay.secrets)][:SECRETS_MAX])
         )
 
     async def replay(self, relay_id: str, number: str, topic: str, from_seq: int) -> Relay:

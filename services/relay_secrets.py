@@ -35,9 +35,15 @@ class RelaySecrets:
         """The relay as it is changed: what no key opens stays as it is stored."""
         return replace(relay, secrets=[self._open(relay, secret) for secret in relay.secrets])
 
+    def check(self, stored: Relay) -> None:
+        """Raises CannotUnseal where one of its secrets is opened by no key."""
+        for secret in stored.secrets:
+            if secret.startswith(PREFIX):
+                self._sealer.unseal(_envelope(secret), _about(stored))
+
     def usable(self, relay: Relay) -> Relay:
         """An opened relay as it is served: with the secrets that can be used, and resting where there is none."""
-        secrets = [secret for secret in relay.secrets if not secret.startswith(PREFIX)]
+        secrets = opens(relay.secrets)
         if secrets:
             return replace(relay, secrets=secrets)
         if relay.relay_id not in self._missed:
@@ -63,6 +69,11 @@ class RelaySecrets:
             return self._sealer.unseal(_envelope(secret), _about(relay)).decode()
         except CannotUnseal:
             return secret
+
+
+def opens(secrets: list[str]) -> list[str]:
+    """Those of an opened relay's secrets that a key opened."""
+    return [secret for secret in secrets if not secret.startswith(PREFIX)]
 
 
 def _envelope(secret: str) -> bytes:

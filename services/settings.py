@@ -120,6 +120,9 @@ class Settings(BaseModel):
     encryption_keys: Annotated[list[SecretStr], BeforeValidator(_listed)] = Field(
         [], description="keys for secrets at rest, 32 bytes in base64, comma-separated; the first seals, all unseal"
     )
+    encryption_key_lost: bool = Field(
+        False, description="1: start although no key opens some token or relay's secret, so that it is given anew"
+    )
     encrypt_content: bool = Field(
         False, description="1: what people write is sealed under the encryption keys in log, store and media store"
     )

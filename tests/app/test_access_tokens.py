@@ -11,6 +11,7 @@ from services.app import open_app
 from services.settings import SettingsError
 from tests.app.rig import settings, together, until
 from tests.app.sandbox_receiver import NUMBER
+from tests.app.sealed_start import refused_without_its_key
 from tests.harness import Clock
 from tests.processes import DEFAULT_TOKEN
 
@@ -96,7 +97,7 @@ async def test_a_new_key_takes_over_by_itself_and_a_lost_one_leaves_the_number_w
         assert await token_of(rig) == "own"
         await known(rig)
         assert (await rig.outcome(await rig.send()))["state"] == "accepted"
-    async with together(tmp_path, about=keyed(DEFAULT_TOKEN, keys=KEY)) as rig:
+    async with together(tmp_path, about=keyed(DEFAULT_TOKEN, keys=KEY) | {"encryption_key_lost": True}) as rig:
         assert await token_of(rig) == "sealed"
         await known(rig)
         data = await rig.data("sends", "send.rejected", await rig.send())
@@ -138,3 +139,11 @@ async def test_a_wrong_key_stops_the_start_before_anything_has_an_effect(tmp_pat
         async with open_app(settings(tmp_path / "data", encryption_keys="short")):
             await asyncio.sleep(0)
     assert not (tmp_path / "data").exists()
+
+
+async def test_without_the_key_of_a_number_s_token_nothing_starts_and_the_check_says_so(tmp_path):
+    async def keep(rig):
+        await known(rig)
+        return await give(rig)
+
+    await refused_without_its_key(tmp_path, keep)

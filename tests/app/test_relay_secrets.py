@@ -5,6 +5,7 @@ from base64 import b64encode
 
 from tests.app.relay_receiver import receiver
 from tests.app.rig import until
+from tests.app.sealed_start import refused_without_its_key
 from tests.app.test_at_rest import holding
 from tests.app.test_relay import _has, added, relaying, resume, state, write
 
@@ -31,7 +32,7 @@ async def test_a_relay_whose_secret_no_key_opens_sends_nothing_until_it_is_rotat
     there = receiver()
     async with relaying(tmp_path, encryption_keys=KEY) as rig, there.listening():
         relay_id = await added(rig, there)
-    async with relaying(tmp_path, encryption_keys=NEW_KEY) as rig, there.listening():
+    async with relaying(tmp_path, encryption_keys=NEW_KEY, encryption_key_lost=True) as rig, there.listening():
         assert (await state(rig, relay_id))["state"] == "sealed"
         refused = await rig.admin.post(f"/v1/relays/{relay_id}/test")
         assert (refused.status_code, refused.json()["title"]) == (409, "no key opens the relay's secret")
@@ -43,5 +44,12 @@ async def test_a_relay_whose_secret_no_key_opens_sends_nothing_until_it_is_rotat
         await until(lambda: _has(there, 1), SOON_S)
         assert there.forged == 0
         assert (await state(rig, relay_id))["state"] == "working"
-    async with relaying(tmp_path, encryption_keys=f"{NEW_KEY},{KEY}") as rig:
+    async with relaying(tmp_path, encryption_keys=NEW_KEY) as rig:
         assert (await state(rig, relay_id))["state"] == "working"
+
+
+async def test_without_the_key_of_a_relay_s_secret_nothing_starts_and_the_check_says_so(tmp_path):
+    async def keep(rig):
+        return await rig.admin.post("/v1/relays", json={"url": "https://example.org/events", "topics": ["timeline"]})
+
+    await refused_without_its_key(tmp_path, keep)
