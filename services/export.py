@@ -5,6 +5,7 @@ conversations, those to messages and commands, and the walk is repeated until it
 """
 
 import hashlib
+import shutil
 import tempfile
 import zipfile
 from collections import Counter
@@ -20,10 +21,11 @@ from schemas.cloudevents import cloudevent
 from schemas.instants import rfc3339
 from schemas.items import Contact
 from schemas.marks import About, Tombstone, barring, marks, named, phone, users
-from schemas.ports import Record, State
+from schemas.ports import Record, State, Unreadable
 from schemas.topics import TOPICS, partition_of
 from services.bars import PAGE
 from services.erasing import own_identities, person_of
+from services.media_store import MediaStore
 from services.running import App
 from services.shard import decode_state
 from services.sweep import told_as
@@ -103,7 +105,10 @@ def is_of(about: About, number: str, known: dict[str, Tombstone]) -> bool:
 
 
 async def archive(app: App, found: Held) -> IO[bytes]:
-    """A zip file that nobody else can open, at its start: JSON Lines, media and a manifest of hashes."""
+    """A zip file that nobody else can open, at its start: JSON Lines, media and a manifest of hashes.
+
+    Media that is there and cannot be read, for want of its key or of a whole disk, is named in the manifest instead.
+    """
     file = tempfile.TemporaryFile(dir=app.settings.data_dir)  # noqa: SIM115 - whoever streams it closes it
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
         files = {
@@ -111,9 +116,19 @@ async def archive(app: App, found: Held) -> IO[bytes]:
             "states.jsonl": _put(out, "states.jsonl", _states(found)),
             "records.jsonl": _put(out, "records.jsonl", (cloudevent(record) for record in found.records)),
         }
+        unreadable: list[str] = []
         for ref in sorted(found.refs):
-            files[f"media/{ref}"] = await _put_media(app, out, ref)
-        about = {"number": found.number, "made_at": rfc3339(app.clock()), "held": found.counts(), "files": files}
+            try:
+                files[f"media/{ref}"] = await _put_media(app, out, ref)
+            except Unreadable:
+                unreadable.append(f"media/{ref}")
+        about = {
+            "number": found.number,
+            "made_at": rfc3339(app.clock()),
+            "held": found.counts(),
+            "files": files,
+            "unreadable": unreadable,
+        }
         out.writestr("manifest.json", orjson.dumps(about, option=orjson.OPT_INDENT_2))
     file.seek(0)
     return file
@@ -131,18 +146,33 @@ def _put(out: zipfile.ZipFile, name: str, lines: Iterable[Any]) -> dict[str, Any
 
 
 async def _put_media(app: App, out: zipfile.ZipFile, ref: str) -> dict[str, Any]:
+    """Raises Unreadable; then nothing of it stands in the archive, for it is read to its end first."""
     digest, size = hashlib.sha256(), 0
     if app.purging is None or app.purging.media is None:
         return {"missing": True}
-    try:
-        with out.open(f"media/{ref}", "w") as file:
-            async for chunk in app.purging.media.read(ref):
-                file.write(chunk)
+    with tempfile.TemporaryFile(dir=app.settings.data_dir) as whole:
+        try:
+            async for chunk in _read_media(app.purging.media, ref):
+                whole.write(chunk)
                 digest.update(chunk)
                 size += len(chunk)
-    except FileNotFoundError:
-        return {"missing": True}
+        except FileNotFoundError:
+            return {"missing": True}
+        whole.seek(0)
+        with out.open(f"media/{ref}", "w") as file:
+            shutil.copyfileobj(whole, file)
     return {"sha256": digest.hexdigest(), "bytes": size}
+
+
+async def _read_media(media: MediaStore, ref: str) -> AsyncIterator[bytes]:
+    """The chunks of a file. Raises FileNotFoundError, or Unreadable, so that a full disk of ours is told from it."""
+    try:
+        async for chunk in media.read(ref):
+            yield chunk
+    except FileNotFoundError:
+        raise
+    except OSError as problem:
+        raise Unreadable(type(problem).__name__) from None
 
 
 def _messages(found: Held) -> Iterable[dict[str, Any]]:

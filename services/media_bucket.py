@@ -48,8 +48,11 @@ class MediaBucket:
             raise
         except BaseError as problem:
             raise OSError(type(problem).__name__) from None
-        async for chunk in found.stream():
-            yield bytes(chunk)
+        try:
+            async for chunk in found.stream():
+                yield bytes(chunk)
+        except BaseError as problem:
+            raise OSError(type(problem).__name__) from None
 
     async def refs(self) -> AsyncIterator[str]:
         """See `MediaStore.refs`."""

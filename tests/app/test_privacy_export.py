@@ -3,7 +3,11 @@
 import hashlib
 import io
 import json
+import os
 import zipfile
+from base64 import b64encode
+
+import pytest
 
 from tests.app.rig import NUMBER, service, together, until
 from tests.app.sandbox_receiver import CONTACT
@@ -61,3 +65,27 @@ async def test_after_an_erasure_there_is_nothing_to_export(tmp_path):
         assert (await export(rig, CONTACT))[1]["held"]["messages"] == 1
         await erase(rig, CONTACT)
         assert (await export(rig, CONTACT))[1]["held"] == {"records": 0, "media": 0}
+
+
+KEY = b64encode(os.urandom(32)).decode()
+
+
+@pytest.mark.parametrize("content", [False, True])
+async def test_media_that_cannot_be_read_is_named_and_the_rest_is_exported(tmp_path, content):
+    about = {"encryption_keys": KEY, "encrypt_content": content}
+    async with together(tmp_path, about=about) as rig:
+        images = [await rig.customer(kind="image", contact=CONTACT) for _ in range(2)]
+        told = [await until(lambda wamid=wamid: rig.events("timeline", "message.completed", wamid)) for wamid in images]
+        lost, kept = (f"media/{events[-1][2]['media']['ref']}" for events in told)
+        if content:
+            (tmp_path / lost).write_bytes((tmp_path / lost).read_bytes()[:-1])
+        else:
+            (tmp_path / lost).unlink()
+            (tmp_path / lost).mkdir()
+        archive, manifest = await export(rig, CONTACT)
+        assert manifest["unreadable"] == [lost]
+        assert lost not in {*manifest["files"], *archive.namelist()}
+        assert manifest["files"][kept]["sha256"] == hashlib.sha256(archive.read(kept)).hexdigest()
+        (tmp_path / kept).unlink()
+        archive, manifest = await export(rig, CONTACT)
+        assert (manifest["files"][kept], kept in archive.namelist()) == ({"missing": True}, False)
