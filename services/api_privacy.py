@@ -42,8 +42,13 @@ def add(api: FastAPI, app: App) -> None:
             erasure_id = await begin(app, number, contact, _by(request, body))
             about = {"person": person(app, number, contact), "about": erasure_id}
             await app.audit.record(_by(request, body), "person.erased", number, **about)
-        except (LogUnavailable, OSError):
-            fix = "Ask for it again in a moment."
+        except (LogUnavailable, OSError) as problem:
+            unwritten = isinstance(problem, OSError)
+            fix = (
+                "COEXIST_ERASURE_LEDGER cannot be written: mend that, then ask again."
+                if unwritten
+                else "Ask for it again in a moment."
+            )
             raise HTTPException(503, {"title": "the erasure could not be made durable", "fix": fix}) from None
         return JSONResponse({"erasure_id": erasure_id, "number": number}, 202)
 

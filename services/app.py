@@ -35,6 +35,7 @@ from services.dead_letters import VERSION
 from services.edge import Edge
 from services.edition import Edition, open_edition
 from services.erasing import carry_out_again
+from services.erasure_ledger import writable
 from services.hearing import Hearing
 from services.leases import LeaseKeeper
 from services.log_sqlite import SqliteLog
@@ -108,6 +109,7 @@ async def open_app(
         if secrets_given and (fix := short_secrets(settings)):
             log.warning("app_secret_short", fix=fix)
         edition = await open_edition(settings, clock, stack, vfs)
+        writable(settings)
         log_ = wrap_log(edition.log) if wrap_log else edition.log
         tokens, metrics = _tokens(settings, edition, sealer, clock), Metrics(settings.metrics_numbers)
         app = App(settings, tuple(roles), edition, log_, edition.store, metrics, clock, tokens)

@@ -13,7 +13,7 @@ from schemas.marks import PRIVACY, phone, users
 from schemas.ports import Event, LogUnavailable
 from schemas.states import MESSAGES, Alias, Reach, alias_key, reach_key
 from schemas.topics import AUDIT, DAY_S, INBOUND, partition_of
-from services.erasure_ledger import FILE_NAME, Entry, ErasureLedger
+from services.erasure_ledger import Entry, ledger_of
 from services.retention import topics_kept_s
 from services.running import App
 from services.shard import decode_state
@@ -80,7 +80,7 @@ async def _stop(app: App, person: Person | None) -> str:
 def note(app: App, word: Word) -> None:
     """Keep an erasure beside the store."""
     entry = Entry(word.id, word.number, word.at, [mark for mark in word.marks if mark.person])
-    ErasureLedger(app.settings.erasure_ledger or app.settings.data_dir / FILE_NAME).note(entry)
+    ledger_of(app.settings).note(entry)
 
 
 async def say(app: App, word: Word) -> None:
@@ -91,7 +91,7 @@ async def say(app: App, word: Word) -> None:
 
 async def carry_out_again(app: App) -> int:
     """After a backup was restored: begin the noted erasures that the store does not know. How many there were."""
-    ledger = ErasureLedger(app.settings.erasure_ledger or app.settings.data_dir / FILE_NAME)
+    ledger = ledger_of(app.settings)
     again = [entry for entry in ledger.entries(app.clock()) if await erasure(app, entry.id, entry.number) is None]
     for entry in again:
         await say(app, Word(id=entry.id, number=entry.number, by="restored", at=entry.at, marks=entry.marks))

@@ -5,6 +5,7 @@ the rest (`COEXIST_ERASURE_LEDGER`).
 """
 
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import msgspec
 
 from echo_sync.erasures import Mark
 from schemas.marks import TOMBSTONE_KEEP_S
+from services.settings import Settings, SettingsError
 
 FILE_NAME = "erasures.jsonl"
 
@@ -43,6 +45,14 @@ class ErasureLedger:
         finally:
             os.close(descriptor)
 
+    def check(self) -> None:
+        """Raises OSError where a line could not be added. Nothing is written, and no file made that others may use."""
+        if self._path.exists():
+            os.close(os.open(self._path, os.O_WRONLY | os.O_APPEND))
+        else:
+            with tempfile.TemporaryFile(dir=self._path.parent):
+                pass
+
     def take_over(self, other: "ErasureLedger") -> int:
         """Note what another ledger holds and this one does not; how many lines that were. Raises OSError."""
         known = {msgspec.json.encode(entry) for entry in self.lines()}
@@ -65,3 +75,19 @@ class ErasureLedger:
                 yield _decoder.decode(line)
             except (msgspec.DecodeError, msgspec.ValidationError):
                 continue
+
+
+def ledger_of(settings: Settings) -> ErasureLedger:
+    """The ledger that the settings name."""
+    return ErasureLedger(settings.erasure_ledger or settings.data_dir / FILE_NAME)
+
+
+def writable(settings: Settings) -> None:
+    """Raises SettingsError where an erasure could not be noted."""
+    try:
+        ledger_of(settings).check()
+    except OSError as problem:
+        why = (problem.strerror or type(problem).__name__).lower()
+        raise SettingsError(
+            f"COEXIST_ERASURE_LEDGER cannot be written: {why}. Name a file in a folder that this user may write."
+        ) from None

@@ -18,6 +18,7 @@ from schemas.ports import LogUnavailable
 from services.content_seals import seals_for, seals_of
 from services.edge import CannotListen, listen
 from services.edition import FILE_NAME
+from services.erasure_ledger import writable
 from services.log_sqlite import PartitionsChanged, partitions_of
 from services.sealed_secrets import refuse_unopened_in
 from services.sealing import sealer_of
@@ -48,7 +49,7 @@ async def examine(settings: Settings, roles: Sequence[str]) -> AsyncIterator[Fin
     if "ingest" in roles:
         yield _secrets(settings)
     yield _admin_token(settings)
-    for finding in (*encryption_keys(settings), *machine(settings.data_dir)):
+    for finding in (*encryption_keys(settings), *machine(settings.data_dir), *_ledger(settings)):
         yield finding
     if settings.kafka_bootstrap_servers or settings.database_url is not None:
         async for finding in _cluster(settings):
@@ -96,6 +97,18 @@ def machine(folder: Path) -> Iterator[Finding]:
     yield Finding("disk", free >= DISK_FREE_BYTES_MIN, f"{free / 2**30:.1f} GiB free", fix)
     version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
     yield Finding("SQLite", version >= SQLITE_MIN, apsw.sqlite_lib_version(), "Install apsw 3.51.3 or newer.")
+
+
+def _ledger(settings: Settings) -> Iterator[Finding]:
+    try:
+        with _made(settings.data_dir):
+            writable(settings)
+    except SettingsError as problem:
+        yield Finding("erasure ledger", ok=False, says="cannot be written", fix=str(problem))
+    except OSError:
+        return  # told of the folder itself
+    else:
+        yield Finding("erasure ledger", ok=True, says="can be written")
 
 
 @contextlib.contextmanager

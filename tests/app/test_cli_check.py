@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import socket
+from functools import partial
 
 import apsw
 import pytest
@@ -55,6 +56,25 @@ def test_a_check_takes_nobody_the_folder(tmp_path):
     assert check(tmp_path)[0] == 0
     with (tmp_path / "data" / "lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("ledger", ["file/erasures.jsonl", "missing/erasures.jsonl", "folder"])
+async def test_a_ledger_of_erasures_that_cannot_be_written_is_2_and_stops_the_start(tmp_path, ledger):
+    (tmp_path / "file").write_text("a file")
+    (tmp_path / "folder").mkdir()
+    about = {"erasure_ledger": tmp_path / ledger}
+    code, output = await asyncio.to_thread(partial(check, tmp_path, **about))
+    assert (code, "✗ erasure ledger" in output, "COEXIST_ERASURE_LEDGER cannot be" in output) == (2, True, True)
+    with pytest.raises(SettingsError, match="COEXIST_ERASURE_LEDGER cannot be written"):
+        async with open_app(app_settings(tmp_path / "data", **about)):
+            pass
+
+
+@pytest.mark.parametrize("ledger", ["new.jsonl", "data/new.jsonl", "old.jsonl"])
+def test_a_ledger_that_can_be_written_stays_as_it_is(tmp_path, ledger):
+    (tmp_path / "old.jsonl").write_text("{}\n")
+    assert check(tmp_path, erasure_ledger=tmp_path / ledger)[0] == 0
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("old.jsonl", "{}\n")]
 
 
 def test_a_damaged_file_is_2(tmp_path):
