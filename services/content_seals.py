@@ -38,6 +38,19 @@ MARK_PREFIX = "sealed/"
 MARKS_READ = "SELECT name, value FROM installation WHERE name LIKE 'sealed/%'"
 MARK_MAKE = "INSERT INTO installation VALUES (?, ?) ON CONFLICT DO NOTHING"
 MARKS_DROP = "DELETE FROM installation WHERE name LIKE 'sealed/%' AND name <> ?"
+TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table'"
+PLAIN = {
+    "log": """
+SELECT max(id), max(head <> ?3) FROM (SELECT id, substr(batch, 1, 2) AS head FROM log
+WHERE id > ?1 ORDER BY id LIMIT ?2)
+""",
+    "states": """
+SELECT max(id), max(head <> ?3) FROM (SELECT id, substr(value, 1, 2) AS head FROM states
+WHERE id > ?1 ORDER BY id LIMIT ?2)
+""",
+}
+"""By table, the last id of so many rows beyond another, and whether one of them is not sealed."""
+LOOK_ROWS = 5_000
 KEY_CHARS_MAX = 100
 """Of a state's key so much is authenticated: Postgres keeps the end of longer ones as a digest."""
 
@@ -142,6 +155,26 @@ def seals_for(settings: Settings, path: Path, *, shared: bool = False) -> Seals 
     with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
         connection.set_busy_timeout(BUSY_MS)
         return seals_of(settings, marks_in(connection), shared=shared)
+
+
+def holds_plain(path: Path) -> bool:
+    """Whether a file that is there holds a batch of records or a state that was never sealed. Raises apsw.Error.
+
+    Everything is looked at, in short statements, so that a service at work can copy its write-ahead log back meanwhile.
+    """
+    with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+        connection.set_busy_timeout(BUSY_MS)
+        there = {name for (name,) in connection.execute(TABLES).fetchall()}
+        return any(_plain_in(connection, asked) for table, asked in PLAIN.items() if table in there)
+
+
+def _plain_in(connection: apsw.Connection, asked: str) -> bool:
+    after: object = -1
+    while after is not None:
+        after, plain = connection.execute(asked, (after, LOOK_ROWS, VERSION)).fetchall()[0]
+        if plain:
+            return True
+    return False
 
 
 def about_state(processor: str, shard: int, key: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import apsw
 
 from schemas.ports import LogUnavailable
-from services.content_seals import seals_for, seals_of
+from services.content_seals import holds_plain, seals_for, seals_of
 from services.edge import CannotListen, listen
 from services.edition import FILE_NAME
 from services.erasure_ledger import writable
@@ -74,9 +74,19 @@ def encryption_keys(settings: Settings) -> Iterator[Finding]:
     except apsw.Error:
         return  # told of the file itself
     else:
-        content = ", content is sealed" if seals is not None and seals.wanted else ""
         if keys:
-            yield Finding("encryption keys", ok=True, says=f"{len(keys)} set{content}")
+            sealing = seals is not None and seals.wanted
+            yield Finding("encryption keys", ok=True, says=f"{len(keys)} set{_content(path) if sealing else ''}")
+
+
+def _content(path: Path) -> str:
+    try:
+        plain = path.exists() and holds_plain(path)
+    except apsw.Error:
+        return ", content is sealed from now on"  # what is wrong with it is told of the file itself
+    if plain:
+        return ", content is sealed from now on; what was written before stays plain until `coexist reseal`"
+    return ", content is sealed"
 
 
 def machine(folder: Path) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from services.sandbox.contents import media_file
 from services.settings import SettingsError
 from tests.app.rig import NUMBER, settings, together, until
 from tests.app.test_privacy_erase import erase
-from tests.processes import environment
+from tests.processes import environment, settings_for
 
 KEY, NEW_KEY, OTHER_KEY = (b64encode(os.urandom(32)).decode() for _ in range(3))
 CANARY, NAME = "canari-de-paper-1789", "Canària Paperina"
@@ -129,3 +129,24 @@ async def test_tail_and_verify_read_through_the_seals_and_say_plainly_when_a_key
             assert "Put that key back, behind the first." in refused.output
     nothing = await run(tmp_path / "new", "migrate", encrypt_content=1)
     assert (nothing.exit_code, "COEXIST_ENCRYPTION_KEYS is not" in nothing.output) == (2, True)
+
+
+async def test_the_check_tells_what_is_sealed_from_what_was_written_before(tmp_path):
+    async def told():
+        given = {**settings_for(tmp_path), "port": 0, "admin_port": 0, "partitions": 2, **sealed(wanted="1")}
+        result = await asyncio.to_thread(CliRunner().invoke, main, ["run", "--check"], env=environment(**given))
+        assert result.exit_code == 0, result.output
+        return next(line for line in result.output.splitlines() if "encryption keys" in line)
+
+    before = "1 set, content is sealed from now on; what was written before stays plain until `coexist reseal`"
+    assert (await told()).endswith("1 set, content is sealed")
+    async with together(tmp_path, about=sealed(wanted=False)) as rig:
+        await rig.customer(CANARY, PHONE, name=NAME)
+        await until(lambda: rig.conversation(PHONE))
+    assert (await told()).endswith(before)
+    async with together(tmp_path, about=sealed()):
+        pass
+    assert (await told()).endswith(before)
+    resealed = await run(tmp_path, "reseal", **sealed(wanted="1"))
+    assert resealed.exit_code == 0, resealed.output
+    assert (await told()).endswith("1 set, content is sealed")
