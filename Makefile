@@ -26,7 +26,7 @@ run: $(VENV)/run.stamp ## install, then run the demo: everything in one process,
 	@exec $(BIN)/coexist demo
 
 test: $(VENV)/dev.stamp ## every test, in under ten minutes
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-faults: $(VENV)/dev.stamp ## what takes minutes: kills, freezes and outages on the cluster edition
 	@$(BIN)/python -m pytest -m faults

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-FIGURES = pytest.StashKey[list[str]]()
+FIGURE = "figure"
 
 
 def pytest_configure():
@@ -18,14 +18,15 @@ def pytest_configure():
 
 @pytest.fixture
 def tell(request):
-    """A function that keeps a line for the end of the run."""
-    return request.config.stash.setdefault(FIGURES, []).append
+    """A function that keeps a line for the end of the run; it travels with the test's report, for there are workers."""
+    return lambda line: request.node.user_properties.append((FIGURE, line))
 
 
-def pytest_terminal_summary(terminalreporter, config):
+def pytest_terminal_summary(terminalreporter):
     """Print what was kept."""
-    figures = config.stash.get(FIGURES, [])
-    if figures:
+    reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "when")]
+    lines = [line for report in reports if report.when == "call" for kind, line in report.user_properties]
+    if lines:
         terminalreporter.section("figures")
-    for line in figures:
+    for line in lines:
         terminalreporter.write_line(line)
