@@ -115,7 +115,7 @@ def _add_sends(api: FastAPI, looked: Looked) -> None:
     @api.get("/v1/conversations/{conversation_id}/events")
     async def get_live(conversation_id: str) -> StreamingResponse:
         """Server-sent events of one conversation from now on; read the timeline after the stream has begun."""
-        return follow(looked.app, await conversation(looked.app, conversation_id))
+        return await follow(looked.app, await conversation(looked.app, conversation_id))
 
 
 def _add_letters(api: FastAPI, app: App) -> None:

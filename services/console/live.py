@@ -1,7 +1,7 @@
 """One conversation as it happens: its facts, its states and the outcomes of its sends, as server-sent events."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from time import monotonic
 from typing import Any
 
@@ -23,18 +23,19 @@ KEEP_ALIVE_S = 15.0
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-def follow(app: App, conversation: Conversation) -> StreamingResponse:
-    """The events of a conversation from now on. Only its own partition is read.
+async def follow(app: App, conversation: Conversation) -> StreamingResponse:
+    """The events of a conversation from now on, so from before the answer begins. Only its own partition is read.
 
     Every outcome of a send from its number is among them: an outcome need not name the conversation, and the place of
     a command in its line may change with any of them.
     """
-    return StreamingResponse(_lines(app, conversation), media_type="text/event-stream", headers=STREAM_HEADERS)
-
-
-async def _lines(app: App, conversation: Conversation) -> AsyncIterator[bytes]:
     partition = partition_of(conversation.number, app.log.partitions)
     ends = {topic: await app.log.end(topic, partition) for topic in TOPICS}
+    lines = _lines(app, conversation, partition, ends)
+    return StreamingResponse(lines, media_type="text/event-stream", headers=STREAM_HEADERS)
+
+
+async def _lines(app: App, conversation: Conversation, partition: int, ends: Mapping[str, int]) -> AsyncIterator[bytes]:
     reader = await app.log.reader(TOPICS, partition, ends)
     try:
         yield b": connected\n\n"

@@ -44,10 +44,13 @@ class Feed:
             queue.put_nowait(None)
         self._listeners.clear()
 
-    async def listen(self) -> AsyncIterator[bytes]:
-        """Yield the stream of one listener until it leaves, falls too far behind or the sandbox stops."""
+    def listen(self) -> AsyncIterator[bytes]:
+        """The stream of one listener, from this call on, until it leaves, falls too far behind or the sandbox stops."""
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(BACKLOG_MAX)
         self._listeners.add(queue)
+        return self._lines(queue)
+
+    async def _lines(self, queue: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes]:
         yield b": the sandbox is listening\n\n"
         try:
             while True:

@@ -52,7 +52,7 @@ async def erase(rig, contact, number=NUMBER):
 async def done(rig, begun):
     path = f"/v1/privacy/erasures/{begun['erasure_id']}"
     report = (await rig.admin.get(path, params={"number": begun["number"]})).json()
-    return report if report["state"] == "done" else None
+    return report if report.get("state") == "done" else None  # after a restore it is not known at once
 
 
 async def everything(rig):

@@ -15,7 +15,8 @@ TIMES = 5
 
 def open_sandbox(page):
     page.goto("/sandbox")
-    expect(page.locator("#live")).to_have_attribute("data-live", "true")
+    for part in ("#live", "#timeline-rows"):
+        expect(page.locator(part)).to_have_attribute("data-live", "true")
     expect(page.locator("#absent")).to_be_hidden()
     return page.locator("#timeline-rows li")
 

@@ -28,6 +28,7 @@ class View {
     this.id = id;
     this.signal = signal;
     this.rows = new Map();
+    this.reading = new Set();
     this.limit = FIRST;
     this.live = make("span", { class: "live", role: "status" }, t("not_live"));
     this.title = head(t("conversation"), this.live);
@@ -43,15 +44,18 @@ class View {
     return `/v1/conversations/${encodeURIComponent(this.id)}${more}`;
   }
 
-  /** Reads everything; what came by the stream meanwhile is in it, or follows. */
+  /** Reads everything; what came by the stream meanwhile may be newer than the answer, so it is taken again. */
   async read() {
+    const meanwhile = [];
+    this.reading.add(meanwhile);
     const [{ messages }, { owners }] = await Promise.all([
       get(address(this.path("/timeline"), { limit: this.limit }), this.signal), get(this.path("/owners"), this.signal),
-    ]);
+    ]).finally(() => this.reading.delete(meanwhile));
     this.older.hidden = messages.length < this.limit || this.limit === ALL;
     this.rows = new Map(messages.map((message) => [message.message_id, { message }]));
     for (const change of owners) this.rows.set(`owner ${change.version}`, change);
     this.last = owners.at(-1);
+    for (const event of meanwhile) this.take(event);
     this.draw();
     await this.look();
   }
@@ -90,6 +94,7 @@ class View {
 
   take(event) {
     const { type, data } = event;
+    for (const meanwhile of this.reading) meanwhile.push(event);
     if (type === "message.added") this.rows.set(data.message_id, { message: data });
     const row = this.rows.get(data?.message_id);
     if (row && type === "message.edited") Object.assign(row.message, { content: data.content, edited_at: data.edited_at });

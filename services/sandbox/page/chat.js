@@ -13,19 +13,32 @@ export class Phones {
     this.messages = new Map();
     this.number = "";
     this.contact = "";
+    this.reading = new Set();
   }
 
+  /** Shows a chat as it is: what came while it was asked for may be newer than the answer. */
   async open(number, contact) {
     this.number = number;
     this.contact = contact;
-    const { messages } = await call("GET", `/chats/${number}/${contact}`);
-    if (this.number !== number || this.contact !== contact) return;
-    this.messages.clear();
-    for (const list of Object.values(this.lists)) list.replaceChildren();
-    for (const message of messages.slice(-SHOWN_MAX)) this.take(message);
+    const meanwhile = [];
+    this.reading.add(meanwhile);
+    try {
+      const { messages } = await call("GET", `/chats/${number}/${contact}`);
+      if (this.number !== number || this.contact !== contact) return;
+      this.messages.clear();
+      for (const list of Object.values(this.lists)) list.replaceChildren();
+      for (const message of [...messages.slice(-SHOWN_MAX), ...meanwhile]) this.put(message);
+    } finally {
+      this.reading.delete(meanwhile);
+    }
   }
 
   take(message) {
+    for (const meanwhile of this.reading) meanwhile.push(message);
+    this.put(message);
+  }
+
+  put(message) {
     if (message.number !== this.number || message.contact !== this.contact) return;
     const known = this.messages.has(message.wamid);
     this.messages.set(message.wamid, message);
@@ -43,7 +56,7 @@ export class Phones {
   }
 
   redraw() {
-    for (const message of this.messages.values()) this.take(message);
+    for (const message of this.messages.values()) this.put(message);
   }
 
   append(list, bubble) {

@@ -31,7 +31,7 @@ export class Timeline {
   /** Begins to listen; `present(true|false)` says whether there is a service at this address. */
   start(present) {
     const source = new EventSource("/v1/events");
-    source.onopen = () => present(true);
+    source.onopen = () => { this.list.dataset.live = true; present(true); };
     source.onerror = () => { if (source.readyState === EventSource.CLOSED) present(false); };
     source.onmessage = ({ data }) => {
       const event = JSON.parse(data);
