@@ -158,6 +158,7 @@ def test_a_bot_s_message_that_does_not_go_out_stands_there_with_the_reason(brows
     with watched(browser, world.url, **DESK) as page:
         rows = open_sandbox(page)
         page.get_by_role("button", name="New person").click()
+        expect(page.locator("#customer-text")).to_be_focused()
         page.locator("#api-text").fill("nobody wrote before")
         page.keyboard.press("Enter")
         unsent = rows.filter(has_text="nobody wrote before")
