@@ -25,7 +25,8 @@ def tell(request):
 def pytest_terminal_summary(terminalreporter):
     """Print what was kept."""
     reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "when")]
-    lines = [line for report in reports if report.when == "call" for kind, line in report.user_properties]
+    called = (report for report in reports if report.when == "call")
+    lines = [line for report in called for kind, line in report.user_properties if kind == FIGURE]
     if lines:
         terminalreporter.section("figures")
     for line in lines:
