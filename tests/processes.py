@@ -18,7 +18,7 @@ from services.sandbox.wire import sign
 COEXIST = (sys.executable, str(Path(sys.executable).with_name("coexist")))
 COEXIST_FROM = (sys.executable, "-P", "-c", "from services.cli import main; main()")
 """The same from another source tree, which PYTHONPATH names."""
-START_S = 60
+START_S = 20
 STOP_S = 10
 LOOK_S = 0.01
 

@@ -16,6 +16,8 @@ from tests.processes import Process, Sandbox, Service, settings_for
 EXAMPLES = Path(__file__).parents[2] / "examples"
 pytestmark = pytest.mark.kafka
 PEOPLE = [f"3460020000{n}" for n in range(6)]
+HEARD = 10
+"""Every message of the chat bot's test: five of customers, four of the bot, one of a person."""
 
 
 class Installation:
@@ -72,11 +74,11 @@ def test_the_examples_do_their_jobs(installed):
         assert bot.stop()[0] == 0
 
     with installed.program(crm, file) as sync:
-        sync.until(lambda: len(notes(file)) == 9)
+        sync.until(lambda: len(notes(file)) == HEARD)
     assert ("us, by hand", "I am here, tell me") in notes(file)
     with installed.program(crm, file) as sync:  # started again after a kill: nothing twice, nothing missing
         installed.customer(PEOPLE[2], "one more")
-        sync.until(lambda: len(notes(file)) == 10)
+        sync.until(lambda: len(notes(file)) == HEARD + 1)
         assert sync.stop(signal.SIGINT)[0] == 0
 
     people = installed.folder / "people.csv"
