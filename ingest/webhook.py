@@ -25,6 +25,8 @@ PATH = "/webhooks/meta"
 
 LONG_BYTES = 128 * 1024
 """From here on a body takes some milliseconds to read: a chunk of history, and nothing that people send."""
+LONG_RESTS, LONG_REST_S_MAX = 3.0, 0.02
+"""After one of these the next waits so many times as long as it took, at the most so long: others come in between."""
 
 BODY_DEADLINE_S = 5.0
 """From the end of the head to the end of the body. Meta's own bodies come in one piece."""
@@ -99,6 +101,7 @@ class Webhook:
         self._clients = clients or Clients()
         self._deadlines = Deadlines()
         self._long = asyncio.Lock()
+        self._long_from = 0.0
         self._bodies = Bodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -186,7 +189,13 @@ class Webhook:
         if len(body) < LONG_BYTES:
             return normalize(body, self._clock())
         async with self._long:
-            return await asyncio.to_thread(normalize, body, self._clock())
+            await asyncio.sleep(self._long_from - time.monotonic())
+            began = time.monotonic()
+            try:
+                return await asyncio.to_thread(normalize, body, self._clock())
+            finally:
+                ended = time.monotonic()
+                self._long_from = ended + min(LONG_RESTS * (ended - began), LONG_REST_S_MAX)
 
     def _handshake(self, scope: Scope, now: float) -> bytes:
         """The challenge of Meta's verification request (Meta contract 1.1). Raises _Refused.

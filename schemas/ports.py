@@ -63,10 +63,11 @@ class Fenced(Exception):
 class Reader(Protocol):
     """One shard's view of some topics, read in order of preference from stored positions."""
 
-    async def poll(self, limit: int, wait_s: float) -> Sequence[Record]:
+    async def poll(self, limit: int, wait_s: float, leaving: frozenset[str] = frozenset()) -> Sequence[Record]:
         """Up to `limit` records that follow the position, earliest first within a topic; moves the position.
 
         Preferred topics come first, but none is starved. Waits at most `wait_s` for the first record.
+        `leaving`: topics that this poll neither takes from nor wakes for.
         """
 
     async def ends(self) -> Mapping[str, int]:

@@ -79,17 +79,18 @@ class KafkaReader:
         self._failure: Exception | None = None
         self._turn = 0
 
-    async def poll(self, limit: int, wait_s: float) -> Sequence[Record]:
+    async def poll(self, limit: int, wait_s: float, leaving: frozenset[str] = frozenset()) -> Sequence[Record]:
         """See `Reader.poll`. Raises GapDetected. Every fourth poll begins with the least preferred topic."""
         self.done = dict(self._next)
-        if not any(self._buffers.values()) and self._failure is None:
-            self._ready.clear()
-            try:
-                async with asyncio.timeout(wait_s):
+        wanted = [buffer for topic, buffer in self._buffers.items() if topic not in leaving]
+        try:
+            async with asyncio.timeout(wait_s):
+                while not any(wanted) and self._failure is None:
+                    self._ready.clear()
                     await self._ready.wait()
-            except TimeoutError:
-                return []
-        found = self._take(limit)
+        except TimeoutError:
+            return []
+        found = self._take(limit, leaving)
         if not found and self._failure is not None:
             raise self._failure
         return await self._at_home(found) if self._feed.decides else found
@@ -127,10 +128,12 @@ class KafkaReader:
 
     # --- handing out
 
-    def _take(self, limit: int) -> list[Record]:
+    def _take(self, limit: int, leaving: frozenset[str]) -> list[Record]:
         self._turn += 1
         found: list[Record] = []
         for topic in self._topics if self._turn % 4 else self._topics[::-1]:
+            if topic in leaving:
+                continue
             buffer = self._buffers[topic]
             while buffer and len(found) < limit:
                 raw = buffer.popleft()

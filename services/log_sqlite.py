@@ -6,6 +6,7 @@ webhook of a hundred messages costs one insert. The row's id is its partition an
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 from typing import cast
 
 import apsw
@@ -293,25 +294,27 @@ class SqliteReader:
         self._turn = 0
         log.watch(self._topics, partition, self._ready)
 
-    async def poll(self, limit: int, wait_s: float) -> Sequence[Record]:
+    async def poll(self, limit: int, wait_s: float, leaving: frozenset[str] = frozenset()) -> Sequence[Record]:
         """See `Reader.poll`. Every fourth poll begins with the least preferred topic, so that none starves."""
-        self._ready.clear()
-        found = self._take(limit)
-        if not found and wait_s > 0:
-            wake = asyncio.get_running_loop().call_later(wait_s, self._ready.set)
+        deadline = monotonic() + wait_s
+        while True:
+            self._ready.clear()
+            found = self._take(limit, leaving)
+            left_s = deadline - monotonic()
+            if found or left_s <= 0:
+                return found
+            wake = asyncio.get_running_loop().call_later(left_s, self._ready.set)
             try:
                 await self._ready.wait()
             finally:
                 wake.cancel()
-            found = self._take(limit)
-        return found
 
-    def _take(self, limit: int) -> list[Record]:
+    def _take(self, limit: int, leaving: frozenset[str]) -> list[Record]:
         self._turn += 1
         order = self._topics if self._turn % 4 else self._topics[::-1]
         found: list[Record] = []
         for topic in order:
-            if len(found) < limit:
+            if len(found) < limit and topic not in leaving:
                 found.extend(self._take_topic(topic, limit - len(found)))
         return found
 

@@ -41,10 +41,10 @@ BATCH_RECORDS_MAX = 256
 """Records decided together: large enough to share an fsync, small enough to hold the writer under 5 ms."""
 PATIENT = frozenset({HISTORY})
 """Topics that give way to live ones: an import of months may take minutes, an answer may not."""
-PATIENT_RECORDS_MAX = 64
+PATIENT_RECORDS_MAX = 32
 """Of these so many at a time: what a live record of the same shard may have to wait for."""
-LIVE_LATELY_S = 1.0
-"""While something live was read so lately, patient work rests for as long as it works."""
+LATELY_S = 1.0
+"""While something live was read so lately, patient work rests for as long as it works; and so long an import lasts."""
 STRETCH_S = 0.002
 """How long decisions hold the event loop before others may have a turn."""
 BATCHES_PASSED_MAX = 64
@@ -263,16 +263,16 @@ class _Loop:
         self._evidence: tuple[float, int] | None = None
         self._stored = dict(reader.positions())
         self._batches_passed = 0
-        self._limit = BATCH_RECORDS_MAX
+        self._patient_at = self._rest_until = 0.0
 
     async def run(self) -> None:
         self._wake = await self._runner.next_wake(self._lease)
         while True:
-            records = await self._reader.poll(self._limit, self._patience_s())
+            records = await self._next()
             if records:
                 began = monotonic()
                 await self._batch(records)
-                await self._give_way(records, began)
+                self._give_way(records, began)
             elif self._passed():
                 await self._commit(())
             await self._timers()
@@ -297,15 +297,24 @@ class _Loop:
             read_until = self._runner.clock() if position >= end else newest.get(topic, before)
             self._runner.seen[place] = Seen(position, end, read_until)
 
-    async def _give_way(self, records: Sequence[Record], began: float) -> None:
-        """Take less of what is patient, and rest after it while there is live work, on whichever shard."""
+    async def _next(self) -> Sequence[Record]:
+        """The next batch: little while there is an import, and nothing of that while it rests."""
+        now, patience_s = monotonic(), self._patience_s()
+        if now < self._rest_until:
+            return await self._reader.poll(BATCH_RECORDS_MAX, min(patience_s, self._rest_until - now), PATIENT)
+        importing = now - self._patient_at < LATELY_S
+        return await self._reader.poll(PATIENT_RECORDS_MAX if importing else BATCH_RECORDS_MAX, patience_s)
+
+    def _give_way(self, records: Sequence[Record], began: float) -> None:
+        """After something patient, rest from it while there is live work, on whichever shard."""
         now = monotonic()
-        if any(record.topic not in PATIENT for record in records):
+        patient = sum(record.topic in PATIENT for record in records)
+        if patient < len(records):
             self._runner.live_at = now
-        is_patient = records[-1].topic in PATIENT or records[0].topic in PATIENT
-        self._limit = PATIENT_RECORDS_MAX if is_patient else BATCH_RECORDS_MAX
-        if is_patient and now - self._runner.live_at < LIVE_LATELY_S:
-            await asyncio.sleep(now - began)
+        if patient:
+            self._patient_at = now
+            if now - self._runner.live_at < LATELY_S:
+                self._rest_until = now + (now - began)
 
     async def _commit(self, records: Sequence[Record]) -> None:
         positions, self._batches_passed = self._passed(), 0

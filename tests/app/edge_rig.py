@@ -27,6 +27,7 @@ class Recorded:
 
     def __init__(self):
         self.appended = []
+        self.appended_at = []
         self.answers = []
         self.refusals = []
         self.secrets = []
@@ -42,6 +43,7 @@ class Recorded:
         if self.failure is not None:
             raise self.failure
         self.appended.append(entries)
+        self.appended_at.append(time.time())
 
     def answered(self, status, seconds, items):
         assert seconds >= 0

@@ -9,7 +9,7 @@ import pytest
 
 from ingest.bodies import BODY_BYTES_MAX
 from ingest.signature import sign
-from ingest.webhook import Webhook
+from ingest.webhook import LONG_REST_S_MAX, Webhook
 from schemas.ports import LogUnavailable
 from services.edge import Edge, PortInUse
 from tests.app.edge_rig import MESSAGE, SECRET, TOKEN, Recorded, body_of, listening, request
@@ -47,6 +47,13 @@ async def test_200_comes_only_after_append_has_returned(rig):
     rig.recorded.durable.set()
     assert (await answer)[0] == 200
     await client.close()
+
+
+async def test_after_a_long_body_the_next_long_one_waits_so_that_others_come_in_between(rig):
+    long = body_of(*(MESSAGE | {"id": f"wamid.{n}"} for n in range(10_000)))
+    assert [answer[0] for answer in await asyncio.gather(rig.post(long), rig.post(long))] == [200, 200]
+    (_, event), *_ = rig.recorded.appended[1]
+    assert event.recorded_at - rig.recorded.appended_at[0] > LONG_REST_S_MAX * 0.9
 
 
 async def test_append_without_confirmation_is_503_with_retry_after(rig):

@@ -125,9 +125,9 @@ class Gate:
         reader = await self._log.reader(*wanted)
         poll = reader.poll
 
-        async def patiently(limit, wait_s):
+        async def patiently(*wanted):
             await self.open.wait()
-            return await poll(limit, wait_s)
+            return await poll(*wanted)
 
         return SimpleNamespace(poll=patiently, ends=reader.ends, positions=reader.positions, close=reader.close)
 

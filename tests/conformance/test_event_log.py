@@ -196,6 +196,18 @@ async def test_poll_waits_for_the_first_record_and_wakes_with_it(log):
     await reader.close()
 
 
+async def test_poll_neither_takes_from_nor_wakes_for_topics_that_it_leaves(log):
+    reader = await log.reader([INBOUND, HISTORY], where(), {})
+    waiting = asyncio.create_task(reader.poll(10, SOON_S, frozenset({HISTORY})))
+    await log.append([(HISTORY, made("a"))])
+    await log.append([(INBOUND, made("b"))])
+    async with asyncio.timeout(SOON_S):
+        assert [record.event.id for record in await waiting] == ["id-b"]
+        assert list(await reader.poll(10, 0.01, frozenset({HISTORY}))) == []
+        assert [record.event.id for record in await drained(reader, 1)] == ["id-a"]
+    await reader.close()
+
+
 async def test_poll_gives_up_when_nothing_comes(log):
     reader = await log.reader([INBOUND], where(), {})
     async with asyncio.timeout(SOON_S):

@@ -52,17 +52,17 @@ class SeededReader:
         self._seen = {topic: [] for topic in readers}
         self._next = {topic: reader.positions()[topic] for topic, reader in readers.items()}
 
-    async def poll(self, limit, wait_s):
+    async def poll(self, limit, wait_s, leaving=frozenset()):
         """Never waits long: the tests move the clock, and a reader that slept would not see it."""
-        found = await self._take(limit)
+        found = await self._take(limit, leaving)
         if not found and wait_s > 0:
             await asyncio.sleep(min(wait_s, LATE_S))
-            found = await self._take(limit)
+            found = await self._take(limit, leaving)
         await asyncio.sleep(0)
         return found
 
-    async def _take(self, limit):
-        topics = list(self._readers)
+    async def _take(self, limit, leaving):
+        topics = [topic for topic in self._readers if topic not in leaving]
         self._pick.shuffle(topics)
         for topic in topics:
             self._waiting[topic].extend(await self._readers[topic].poll(limit, 0))
