@@ -63,7 +63,7 @@ class Quiet:
     def __init__(self):
         self.dead = []
 
-    def committed(self, *_):
+    def committed(self, batch):
         pass
 
     def noted(self, *_):
