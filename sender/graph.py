@@ -129,9 +129,16 @@ class Graph:
 
 
 def client(transport: httpx.AsyncBaseTransport | None = None, connections: int = 80) -> httpx.AsyncClient:
-    """A client that never repeats a request by itself and follows no redirect."""
+    """A client for Graph, which waits for a connection no longer than it takes to make one."""
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30)
     timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S, pool=CONNECT_S)
+    return strict_client(limits, timeout, transport)
+
+
+def strict_client(
+    limits: httpx.Limits, timeout: httpx.Timeout, transport: httpx.AsyncBaseTransport | None = None
+) -> httpx.AsyncClient:
+    """A client that never repeats a request by itself and follows no redirect."""
     return httpx.AsyncClient(
         transport=transport,
         verify=tls(),
