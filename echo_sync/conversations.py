@@ -184,14 +184,7 @@ def _on_completed(
     _tell(decision, state, now, event)
 
 
-def _on_merged(
-    self: Conversations,
-    states: States,
-    decision: Decision,
-    event: Event,
-    told: Told,
-    now: float,
-) -> None:
+def _on_merged(self: Conversations, states: States, decision: Decision, event: Event, told: Told, now: float) -> None:
     kept = _state(states, event.number, told.survivor)
     retired = _state(states, event.number, told.retired)
     if retired.conversation_id != told.retired or retired.merged_into:
@@ -219,27 +212,13 @@ def _on_takeover(self: Conversations, states: States, decision: Decision, event:
     _tell(decision, state, now, event)
 
 
-def _on_release(
-    self: Conversations,
-    states: States,
-    decision: Decision,
-    event: Event,
-    told: Told,
-    now: float,
-) -> None:
+def _on_release(self: Conversations, states: States, decision: Decision, event: Event, told: Told, now: float) -> None:
     state = _state(states, event.number, told.conversation_id)
     _claim(state, Claim(at=event.at, id=event.id, who=BOT, until=0))
     _tell(decision, state, now, event)
 
 
-def _on_assign(
-    self: Conversations,
-    states: States,
-    decision: Decision,
-    event: Event,
-    told: Told,
-    now: float,
-) -> None:
+def _on_assign(self: Conversations, states: States, decision: Decision, event: Event, told: Told, now: float) -> None:
     state = _state(states, event.number, told.conversation_id)
     state.assigned_at, state.assignee = max((state.assigned_at, state.assignee), (event.at, told.assignee or ""))
     _tell(decision, state, now, event)

@@ -17,16 +17,7 @@ from ingest.envelope import Change, Unreadable, changes
 from ingest.facts import Facts, Webhook
 from ingest.imports import chunk, late_inbound, late_outbound
 from ingest.messages import customer_message, echo, status
-from ingest.wire import (
-    ChunkProgress,
-    ErrorCode,
-    Message,
-    Preference,
-    StateSync,
-    Status,
-    parts,
-    read_all,
-)
+from ingest.wire import ChunkProgress, ErrorCode, Message, Preference, StateSync, Status, parts, read_all
 from schemas.items import Item, encode
 from schemas.ports import Event
 from schemas.topics import INBOUND

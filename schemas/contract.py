@@ -10,14 +10,7 @@ from typing import Any
 
 from pydantic.json_schema import JsonSchemaMode
 
-from schemas.cloudevents import (
-    SPECVERSION,
-    NotAnEvent,
-    cloudevent,
-    dataschema,
-    event_from_headers,
-    headers,
-)
+from schemas.cloudevents import SPECVERSION, NotAnEvent, cloudevent, dataschema, event_from_headers, headers
 from schemas.commands import OUTBOUND_TYPES
 from schemas.events import DATA, ON
 from schemas.fields import RFC3339

@@ -7,15 +7,7 @@ from schemas.instants import parse_rfc3339
 from schemas.items import Contact
 from schemas.ports import foreign
 from schemas.received import known_at
-from schemas.states import (
-    BOT,
-    CONVERSATIONS,
-    MESSAGES,
-    Conversation,
-    alias_key,
-    claim_now,
-    conversation_key,
-)
+from schemas.states import BOT, CONVERSATIONS, MESSAGES, Conversation, alias_key, claim_now, conversation_key
 from sender.command import OnlyIf, lane_of
 
 

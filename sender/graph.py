@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
@@ -129,14 +130,25 @@ class Graph:
 
 
 def client(transport: httpx.AsyncBaseTransport | None = None, connections: int = 80) -> httpx.AsyncClient:
-    """A client that never repeats a request by itself and follows no redirect."""
+    """A client for Graph, which waits for a connection no longer than it takes to make one."""
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30)
     timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S, pool=CONNECT_S)
+    return strict_client(limits, timeout, transport)
+
+
+def strict_client(
+    limits: httpx.Limits, timeout: httpx.Timeout, transport: httpx.AsyncBaseTransport | None = None
+) -> httpx.AsyncClient:
+    """A client that never repeats a request by itself, follows no redirect and keeps no cookies.
+
+    A cookie is kept by address, and behind one address there may be two receivers.
+    """
     return httpx.AsyncClient(
         transport=transport,
         verify=tls(),
         limits=limits,
         timeout=timeout,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         follow_redirects=False,
         trust_env=transport is None,
     )

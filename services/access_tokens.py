@@ -121,13 +121,9 @@ def opened(sealer: Sealer, key: str, envelope: bytes) -> str:
 
 def sealed_anew(sealer: Sealer, key: str, envelope: bytes) -> bytes:
     """The envelope of a stored token under the first key; as it is where that cannot be."""
-    number = key.removeprefix("a/")
+    about = _about(key.removeprefix("a/"))
     try:
-        return (
-            envelope
-            if sealer.is_current(envelope)
-            else sealer.seal(sealer.unseal(envelope, _about(number)), _about(number))
-        )
+        return envelope if sealer.is_current(envelope) else sealer.seal(sealer.unseal(envelope, about), about)
     except CannotUnseal:
         return envelope
 

@@ -23,9 +23,9 @@ from echo_sync.messages import Messages
 from ingest.app import create_app as create_public_app
 from ingest.refusals import Clients
 from ingest.webhook import Append, Webhook
-from schemas.marks import PRIVACY, Tombstone
-from schemas.ports import Event, EventLog, Lease, LogUnavailable, Processor, State
-from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number, Reach, Template
+from schemas.marks import PRIVACY
+from schemas.ports import Event, EventLog, Lease, LogUnavailable, Processor
+from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES
 from sender import graph
 from sender.delivery import Delivery
 from services.access_tokens import AccessTokens
@@ -36,6 +36,7 @@ from services.edge import Edge
 from services.edition import Edition, open_edition
 from services.erasing import carry_out_again
 from services.erasure_ledger import writable
+from services.foreign_states import foreign_type
 from services.hearing import Hearing
 from services.leases import LeaseKeeper
 from services.log_sqlite import SqliteLog
@@ -63,29 +64,12 @@ STOP_LISTENING_S = 1.0
 """What open requests get to be answered once a stop was asked for."""
 STOP_CALLING_S = 1.5
 """What requests to Graph get; one that is cut is ambiguous, and known as such at the next start."""
-
 DURABLE_S = 10.0
 """After so long a commit that was begun is durable; what then still looks used is looked at in the next round."""
-
-log = structlog.get_logger()
-
-
-FOREIGN_TYPES: dict[tuple[str, str], type[State]] = {
-    (MESSAGES, "i"): Alias,
-    (MESSAGES, "n"): Number,
-    (MESSAGES, "r"): Reach,
-    (MESSAGES, "t"): Template,
-    (CONVERSATIONS, "v"): Conversation,
-    (PRIVACY, "t"): Tombstone,
-}
 SWEPT = (MESSAGES, CONVERSATIONS, DELIVERY, FETCHING, PRIVACY)
 """The processors whose states name people: an erasure is done when each has found nothing left."""
 
-
-def foreign_type(key: str) -> type[State]:
-    """The kind of a state that another processor owns, by its foreign key."""
-    processor, _, inner = key[1:].partition("|")
-    return FOREIGN_TYPES[processor, inner[0]]
+log = structlog.get_logger()
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ import apsw
 import msgspec
 import structlog
 
+from services.disk import sync
 from services.sqlite_file import SqliteFile, one
 
 MARK = "restored"
@@ -77,9 +78,9 @@ def copy(source: Path, target: Path, now: float) -> int:
         part.unlink(missing_ok=True)
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         _copied(source, part, now)
-        _settle(part)
+        sync(part)
         part.rename(target)
-        _settle(target.parent)
+        sync(target.parent)
     except (OSError, apsw.Error) as problem:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -103,11 +104,3 @@ def _copied(source: Path, part: Path, now: float) -> None:
         copied.execute(MARK_PUT, (MARK, stored(Mark(copied_at=now))))
     finally:
         copied.close()
-
-
-def _settle(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

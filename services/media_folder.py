@@ -1,10 +1,10 @@
 """The media store on a local folder: a file appears whole, by a rename, and is durable before it is told of."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from services.disk import sync
 from services.media_store import CHUNK_BYTES, INCOMING_NAME, is_reference, make_incoming, reference
 
 
@@ -59,21 +59,13 @@ def _move(file: Path, to: Path) -> None:
     if to.exists():
         file.unlink()
     else:
-        _sync(file)
+        sync(file)
         file.replace(to)
-    _sync(to.parent)
-    _sync(to.parent.parent)
+    sync(to.parent)
+    sync(to.parent.parent)
 
 
 def _replace(file: Path, at: Path) -> None:
-    _sync(file)
+    sync(file)
     file.replace(at)
-    _sync(at.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(at.parent)

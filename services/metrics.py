@@ -25,6 +25,7 @@ from services.catalogue import (
     gauge,
     histogram,
 )
+from services.runner import Batch
 
 Figures = Mapping[str, Sequence[tuple[Mapping[str, str], float]]]
 """Gauges by name: their labels, and the value."""
@@ -161,26 +162,19 @@ class Metrics:
 
     # --- the runner
 
-    def committed(
-        self,
-        processor: str,
-        records: Sequence[Record],
-        outputs: Sequence[tuple[str, Event]],
-        seconds: float,
-        now: float,
-    ) -> None:
+    def committed(self, batch: Batch) -> None:
         """A batch is durable."""
-        self.batch.labels(processor).observe(seconds)
-        for (topic, kind), count in Counted((topic, event.type) for topic, event in outputs).items():
+        self.batch.labels(batch.processor).observe(batch.seconds)
+        for (topic, kind), count in Counted((topic, event.type) for topic, event in batch.outputs).items():
             self.published.labels(topic, kind).inc(count)
-            if processor == DELIVERY and kind != "message.added":
+            if batch.processor == DELIVERY and kind != "message.added":
                 self.sends.labels(kind.removeprefix("send.")).inc(count)
-        if processor == MESSAGES:
-            for event in (event for _, event in outputs if event.type == "status.changed"):
+        if batch.processor == MESSAGES:
+            for event in (event for _, event in batch.outputs if event.type == "status.changed"):
                 status = event.id.rpartition(":status:")[2].partition("|")[0]
                 self.statuses.labels(status if status in STATUSES else OTHER).inc()
-            self._added([event for _, event in outputs if event.type == "message.added"], now)
-            self._resolved(records, now)
+            self._added([event for _, event in batch.outputs if event.type == "message.added"], batch.at)
+            self._resolved(batch.records, batch.at)
 
     def _added(self, events: Sequence[Event], now: float) -> None:
         origins = [_origin(event.data or b"") for event in events]

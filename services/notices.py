@@ -12,9 +12,10 @@ from typing import Any
 import orjson
 import structlog
 
-from schemas.ports import Event, Record
+from schemas.ports import Event
 from schemas.topics import ACCOUNT, SENDS
 from services.metrics import Metrics
+from services.runner import Batch
 
 EVERY_S = 60.0
 CAUSES_MAX = 64
@@ -47,17 +48,10 @@ class Notices:
 
     # --- what the runner and the webhook tell
 
-    def committed(
-        self,
-        processor: str,
-        records: Sequence[Record],
-        outputs: Sequence[tuple[str, Event]],
-        seconds: float,
-        now: float,
-    ) -> None:
+    def committed(self, batch: Batch) -> None:
         """A batch is durable."""
-        self._metrics.committed(processor, records, outputs, seconds, now)
-        for topic, event in outputs:
+        self._metrics.committed(batch)
+        for topic, event in batch.outputs:
             if topic == SENDS:
                 self._send(event)
             elif topic == ACCOUNT and event.type.startswith("number."):

@@ -16,7 +16,7 @@ import orjson
 
 from schemas.cloudevents import cloudevent
 from schemas.ports import Event, LogUnavailable, Record
-from sender.graph import tls
+from sender.graph import strict_client
 from services.media_address import Forbidden, Resolve
 from services.relay_registry import Busy, Registry, UnknownRelay
 from services.relay_signature import headers
@@ -205,17 +205,9 @@ def body_of(record: Record) -> bytes:
 
 
 def client(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
-    """A client that follows no redirect and keeps no cookies between receivers."""
+    """A client for receivers, which opens a connection as soon as it wants one."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=AT_ONCE_MAX, keepalive_expiry=30)
-    timeout = httpx.Timeout(ATTEMPT_S)
-    return httpx.AsyncClient(
-        transport=transport,
-        verify=tls(),
-        limits=limits,
-        timeout=timeout,
-        follow_redirects=False,
-        trust_env=transport is None,
-    )
+    return strict_client(limits, httpx.Timeout(ATTEMPT_S), transport)
 
 
 def _retry_after_s(response: httpx.Response) -> float:

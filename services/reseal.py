@@ -10,19 +10,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import msgspec
-
-from services import access_tokens, relay_registry
 from services.content_seals import MARK_MAKE, MARKS_DROP, Seals, about_state, seals_for
 from services.edition import FILE_NAME
 from services.failure import UNREACHABLE, USAGE, Failure
 from services.media_sealed import SealedMedia
 from services.media_store import open_store
-from services.relay_secrets import RelaySecrets
-from services.relay_state import Relay
+from services.sealed_secrets import sealed_anew
 from services.sealing import Sealer, sealer_of
 from services.settings import Settings
-from services.shard import decode_state
 from services.sqlite_file import SqliteFile, usable
 from services.store_sqlite import SHARDS_MAX
 
@@ -111,14 +106,14 @@ async def _batches(rows: Rows, seals: Seals, done: Resealed) -> None:
 
 
 async def _states(rows: Rows, seals: Seals, sealer: Sealer, done: Resealed) -> None:
-    names, secrets, after = await rows.processors(), RelaySecrets(sealer), -1
+    names, after = await rows.processors(), -1
     while page := await rows.states(after, PAGE_ROWS):
         anew: list[Anew] = []
         for row, slot, key, value in page:
             processor = names[slot // SHARDS_MAX]
             about = about_state(processor, slot % SHARDS_MAX, key)
             plain = seals.open(value, about)
-            kept = _secret_anew(processor, key, plain, sealer, secrets)
+            kept = sealed_anew(sealer, processor, key, plain)
             if kept != plain or not seals.is_current(value):
                 anew.append((seals.seal(kept, about), row, value))
         if anew:
@@ -126,17 +121,6 @@ async def _states(rows: Rows, seals: Seals, sealer: Sealer, done: Resealed) -> N
         done.states += len(anew)
         done.seen += len(page)
         after = page[-1][0]
-
-
-def _secret_anew(processor: str, key: str, value: bytes, sealer: Sealer, secrets: RelaySecrets) -> bytes:
-    """A state in which a secret is sealed for itself, with that under the first key; any other as it is."""
-    if processor == access_tokens.NAME:
-        return access_tokens.sealed_anew(sealer, key, value)
-    if processor == relay_registry.NAME:
-        relay: Relay = decode_state(Relay, value)
-        if not secrets.is_current(relay):
-            return msgspec.msgpack.encode(secrets.sealed(secrets.opened(relay)))
-    return value
 
 
 async def _media(settings: Settings, seals: Seals, done: Resealed) -> None:

@@ -61,18 +61,25 @@ log = structlog.get_logger()
 Perform = Callable[[Any, Lease], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records that were decided together and are durable: what was read, what was published, and the commit.
+
+    `seconds`: how long the commit took; `at`: when it was done, in seconds since 1970.
+    """
+
+    processor: str
+    records: Sequence[Record]
+    outputs: Sequence[tuple[str, Event]]
+    seconds: float
+    at: float
+
+
 class Observer(Protocol):
     """What the runner tells those who measure."""
 
-    def committed(
-        self,
-        processor: str,
-        records: Sequence[Record],
-        outputs: Sequence[tuple[str, Event]],
-        seconds: float,
-        now: float,
-    ) -> None:
-        """A batch is durable: what was read, what was published, how long the commit took, and when it was done."""
+    def committed(self, batch: Batch) -> None:
+        """A batch is durable."""
 
     def noted(self, processor: str, notes: Sequence[str]) -> None:
         """What the deciders of a durable batch noted."""
@@ -186,7 +193,7 @@ class Runner:
             raise
         wake = shard.settle()
         now = self.clock()
-        self._observer.committed(self.processor.name, records, outputs, now - started, now)
+        self._observer.committed(Batch(self.processor.name, records, outputs, now - started, now))
         self._observer.noted(self.processor.name, notes)
         self.act(calls, lease)
         return wake

@@ -17,8 +17,8 @@ from msgspec import UNSET, Raw
 
 from schemas import items
 from schemas.items import Item
-from schemas.ports import Event, EventLog, Lease, LogUnavailable, Missing, State, Store
-from schemas.states import Alias, Conversation
+from schemas.ports import Event, EventLog, Lease, LogUnavailable, Missing, Store
+from schemas.states import Conversation
 from schemas.topics import INBOUND
 from sender.command import READ
 from sender.conditions import find_conversation, withheld
@@ -27,6 +27,7 @@ from sender.errors import Action
 from sender.graph import ANSWER_S, CONNECT_S, Answer, Graph, body
 from sender.pace import ANSWER_WAIT_S
 from sender.turn import Send
+from services.foreign_states import foreign_type
 from services.shard import load_foreign
 from services.tracing import Tracing
 
@@ -39,8 +40,6 @@ STALE_S = ANSWER_WAIT_S - ANSWER_S - CONNECT_S - 1
 FINE = ("accepted", "withdrawn")
 """Outcomes that are no failure."""
 NO_TOKEN = Answer("rejected", reason="no_token")
-
-FOREIGN_TYPES: dict[str, type[State]] = {"i": Alias, "v": Conversation}
 
 log = structlog.get_logger()
 
@@ -151,8 +150,7 @@ class Sending:
                 return find_conversation(get, call.number, call.to)
             except Missing as missing:
                 for key in missing.keys:
-                    kind = FOREIGN_TYPES[key.partition("|")[2][0]]
-                    known[key] = await load_foreign(self._store, lease.shard, key, kind)
+                    known[key] = await load_foreign(self._store, lease.shard, key, foreign_type(key))
 
     async def _post(self, call: Send, lease: Lease, token: str) -> Answer:
         content, read = body(call.to, orjson.loads(call.message), call.token), call.kind == READ

@@ -25,7 +25,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 from ingest.webhook import PATH, Append
 from schemas.ports import Event, Record
 from services.dead_letters import VERSION
-from services.runner import Observer
+from services.runner import Batch, Observer
 from services.tracing import Hop, Tracing, traceparent
 
 CLOSE_S = 1.0
@@ -193,17 +193,10 @@ class _Batches:
         self.noted = observer.noted
         self.dead_lettered = observer.dead_lettered
 
-    def committed(
-        self,
-        processor: str,
-        records: Sequence[Record],
-        outputs: Sequence[tuple[str, Event]],
-        seconds: float,
-        now: float,
-    ) -> None:
+    def committed(self, batch: Batch) -> None:
         """See `Observer.committed`."""
-        self._spans.processed(processor, records, seconds)
-        self._observer.committed(processor, records, outputs, seconds, now)
+        self._spans.processed(batch.processor, batch.records, batch.seconds)
+        self._observer.committed(batch)
 
 
 def _with(event: Event, trace: str) -> Event:

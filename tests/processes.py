@@ -21,6 +21,8 @@ COEXIST_FROM = (sys.executable, "-P", "-c", "from services.cli import main; main
 START_S = 20
 STOP_S = 10
 LOOK_S = 0.01
+BUSY = 1.5
+"""Processes per core that want to run, beyond which a time measures the others and not us."""
 
 SANDBOX_OF_MANY = """
 import asyncio, sys
@@ -36,6 +38,11 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def busy():
+    """Whether the machine has no time for us."""
+    return os.getloadavg()[0] > BUSY * os.cpu_count()
 
 
 def environment(**settings):

@@ -13,17 +13,7 @@ import httpx
 import pytest
 
 from services.sandbox.faults import Faults, calm
-from tests.app.sandbox_receiver import (
-    ALICE,
-    DEADLINE_S,
-    NUMBER,
-    Receiver,
-    flush,
-    listening,
-    post,
-    sandbox,
-    until,
-)
+from tests.app.sandbox_receiver import ALICE, DEADLINE_S, NUMBER, Receiver, flush, listening, post, sandbox, until
 
 
 @pytest.fixture

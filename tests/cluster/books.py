@@ -26,7 +26,7 @@ class ClusterBooks:
     def __init__(self, cluster, log):
         self.log = log
         self.repeats = Counter()
-        self.gaps = Counter()
+        self._gaps = Counter()
         self._database = Postgres(cluster.url)
         self._partitions = cluster.partitions
         self._records = {}
@@ -53,7 +53,7 @@ class ClusterBooks:
             try:
                 new = is_new(seen, topic, number, seq)
             except SeqGap:
-                self.gaps[topic] += 1
+                self._gaps[topic] += 1
                 seen[topic, number] = seq
                 new = True
             if new:
@@ -69,6 +69,10 @@ class ClusterBooks:
 
     def key(self):
         return self._key
+
+    def gaps(self):
+        """Places at which `seq` does not go on by one, by topic."""
+        return self._gaps
 
     def commands(self):
         """Every command there is, by id."""

@@ -13,9 +13,9 @@ from tests.cluster.books import ClusterBooks
 from tests.cluster.fleet import Fleet
 from tests.cluster.rig import Cluster, told, until
 from tests.cluster.webhooks import Arrivals, Door, Memory, Webhooks, many, percentile, resident_mib
-from tests.crash.test_kill import busy
 from tests.kafka.broker import jars
 from tests.kafka.cluster import KafkaCluster
+from tests.processes import busy
 
 pytestmark = [pytest.mark.kafka, pytest.mark.crash, pytest.mark.faults]
 

@@ -15,7 +15,7 @@ from tests.cluster.bots import Bot
 from tests.cluster.fleet import Fleet
 from tests.cluster.rig import Cluster
 from tests.crash.sends import Sends
-from tests.crash.test_kill import TROUBLE, World, people_of
+from tests.crash.world import TROUBLE, World, people_of
 from tests.processes import Sandbox
 
 pytestmark = [pytest.mark.kafka, pytest.mark.crash, pytest.mark.faults]

@@ -8,7 +8,7 @@ import pytest
 from services.move import move
 from tests.cluster.folder import fill, of_cluster
 from tests.cluster.rig import Cluster
-from tests.crash.test_kill import busy
+from tests.processes import busy
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults]
 

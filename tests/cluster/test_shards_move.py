@@ -11,7 +11,7 @@ from services.app import SWEPT
 from services.postgres import Postgres
 from tests.cluster.fleet import Fleet
 from tests.cluster.rig import Cluster, until
-from tests.crash.test_kill import busy
+from tests.processes import busy
 
 pytestmark = [pytest.mark.kafka, pytest.mark.crash, pytest.mark.faults]
 

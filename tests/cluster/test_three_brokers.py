@@ -15,7 +15,7 @@ from tests.cluster.books import ClusterBooks
 from tests.cluster.bots import Bot
 from tests.cluster.fleet import Fleet
 from tests.cluster.rig import Cluster, until
-from tests.crash.test_kill import TROUBLE, people_of
+from tests.crash.world import TROUBLE, people_of
 from tests.kafka.broker import jars
 from tests.kafka.cluster import KafkaCluster
 from tests.processes import Sandbox

@@ -1,18 +1,15 @@
 """SIGKILL in the middle of requests to Graph, again and again: one end per command, and no message is a surprise."""
 
-import asyncio
 import os
 import random
 import time
 from collections import Counter
 
-import httpx
 import pytest
 
 from tests.crash.books import Books, ends, sent_twice
-from tests.crash.sends import Sends
-from tests.crash.test_kill import come_to_rest, decide_what_is_doubtful, people_of
-from tests.processes import Sandbox, Service, probe, settings_for
+from tests.crash.lives import Lives
+from tests.processes import probe
 
 KILLS = 200 if os.environ.get("COEXIST_TEST_LONG") else 20
 SEED = 20_27
@@ -39,34 +36,19 @@ TROUBLE = {
 @pytest.mark.faults
 @pytest.mark.crash
 def test_a_sender_killed_under_load_ends_each_command_once_and_flags_what_went_twice(tmp_path, tell):
-    settings = settings_for(tmp_path / "data")
-    client = httpx.Client(timeout=5, trust_env=False)
-    webhook = f"http://127.0.0.1:{settings['port']}/webhooks/meta"
     dice, open_when_killed = random.Random(SEED), []
-    with Sandbox(tmp_path, webhook, seed=SEED, numbers=NUMBERS) as sandbox, client:
-        settings["meta_graph_url"] = sandbox.url
-        sandbox.call("POST", "/faults", TROUBLE)
-        sandbox.call("POST", "/traffic", {"messages_per_s": 200, "seconds": 2, "customers": PEOPLE_PER_NUMBER})
-        with Service(settings, tmp_path, client=client) as first:
-            first.in_service(probe())
-            time.sleep(2)
-        admin = f"http://127.0.0.1:{settings['admin_port']}"
-        with Sends(admin, people_of(sandbox), SENDS_PER_S, SEED) as sends:
+    with Lives(tmp_path, seed=SEED, numbers=NUMBERS, trouble=TROUBLE) as lives:
+        lives.begin({"messages_per_s": 200, "seconds": 2, "customers": PEOPLE_PER_NUMBER}, for_s=2)
+        with lives.sends(SENDS_PER_S) as sends:
             for _ in range(KILLS):
-                with Service(settings, tmp_path, client=client) as process:
+                with lives.service() as process:
                     process.in_service(probe())
                     time.sleep(dice.uniform(*LIFE_S))
-                books = Books(tmp_path / "data")
+                books = Books(lives.data)
                 open_when_killed.append(sum(c.state == "open" for c in books.commands().values()))
                 books.close()
-        with Service(settings, tmp_path, client=client) as last:
-            last.in_service(probe())
-            books = Books(tmp_path / "data")
-            come_to_rest(sandbox, books)
-            assert last.stop()[0] == 0
-        asyncio.run(decide_what_is_doubtful(settings, sandbox, books))
-        check(books, sandbox, sends, open_when_killed, tell)
-        books.close()
+        with lives.at_rest() as books:
+            check(books, lives.sandbox, sends, open_when_killed, tell)
 
 
 def check(books, sandbox, sends, open_when_killed, tell):

@@ -8,7 +8,7 @@ from echo_sync.conversations import Conversations
 from echo_sync.messages import Messages
 from schemas.ports import Fenced
 from schemas.topics import TOPICS, partition_of
-from services.app import foreign_type
+from services.foreign_states import foreign_type
 from services.log_sqlite import LogFile, SqliteLog
 from services.runner import Runner
 from services.shard import decode_state
@@ -63,7 +63,7 @@ class Quiet:
     def __init__(self):
         self.dead = []
 
-    def committed(self, *_):
+    def committed(self, batch):
         pass
 
     def noted(self, *_):

@@ -4,16 +4,7 @@ import msgspec
 import orjson
 import pytest
 
-from echo_sync.media import (
-    ATTEMPT_S,
-    BACKOFF_S,
-    IMPORTED_OPEN_MAX,
-    LIFE_S,
-    OPEN_MAX,
-    SLOTS,
-    Fetching,
-    job_key,
-)
+from echo_sync.media import ATTEMPT_S, BACKOFF_S, IMPORTED_OPEN_MAX, LIFE_S, OPEN_MAX, SLOTS, Fetching, job_key
 from schemas import items
 from schemas.items import Item, Media
 from schemas.ports import Event, Timer

@@ -12,6 +12,7 @@ from schemas.ports import Event
 from services.logs import FIELDS
 from services.metrics import Metrics
 from services.notices import CAUSES_MAX, EVERY_S, Notices
+from services.runner import Batch
 
 NUMBER, CONTACT = "106540352242922", "34600111222"
 
@@ -30,7 +31,7 @@ def clock():
 
 def commit(notices, topic, kind, **data):
     event = Event("e", kind, NUMBER, orjson.dumps({"number": NUMBER, "command_id": "c", **data}), 1.0, 1.0, CONTACT)
-    notices.committed("sender.delivery", [], [(topic, event)], 0.001, 1.0)
+    notices.committed(Batch("sender.delivery", [], [(topic, event)], 0.001, 1.0))
 
 
 def lines(notices, *commits):

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from standardwebhooks.webhooks import Webhook
 from schemas.ports import Event, LogUnavailable, Record
 from services.media_address import Forbidden
 from services.relay import Relaying
-from services.relay_courier import BACKOFF_S_MAX, FAILING_AFTER, Health, Result, backoff_s
+from services.relay_courier import BACKOFF_S_MAX, FAILING_AFTER, Health, Result, backoff_s, client
 from services.relay_registry import Registry
 from services.relay_shard import in_conversations
 from services.relay_signature import headers, new_secret, secret_bytes
@@ -19,6 +20,19 @@ from services.relay_target import WrongAddress, checked, is_own, target
 from services.sealing import Sealer
 
 INSTANT = 1_795_000_000.0
+
+
+async def test_a_receivers_cookie_goes_to_nobody_at_the_same_address():
+    cookies = []
+
+    def receiver(request):
+        cookies.append(request.headers.get("cookie"))
+        return httpx.Response(200, headers={"set-cookie": "session=one; Path=/"})
+
+    async with client(httpx.MockTransport(receiver)) as http:
+        for name in ("one.example.com", "other.example.com"):
+            await http.post("https://192.0.2.1/hook", headers={"Host": name})
+    assert cookies == [None, None]
 
 
 @given(

@@ -69,8 +69,8 @@ class Told:
     def __init__(self):
         self.batches, self.notes, self.dead = [], [], []
 
-    def committed(self, processor, records, outputs, seconds, now):
-        self.batches.append(len(records))
+    def committed(self, batch):
+        self.batches.append(len(batch.records))
 
     def noted(self, processor, notes):
         self.notes.extend(notes)
