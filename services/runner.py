@@ -41,6 +41,8 @@ BATCH_RECORDS_MAX = 256
 """Records decided together: large enough to share an fsync, small enough to hold the writer under 5 ms."""
 PATIENT = frozenset({HISTORY})
 """Topics that give way to live ones: an import of months may take minutes, an answer may not."""
+BEHIND_S = 5.0
+"""A shard whose records are older has a backlog, and gives way to the shards that have none."""
 PATIENT_RECORDS_MAX = 32
 """Of these so many at a time: what a live record of the same shard may have to wait for."""
 LATELY_S = 1.0
@@ -271,6 +273,8 @@ class _Loop:
         self._stored = dict(reader.positions())
         self._batches_passed = 0
         self._patient_at = self._rest_until = 0.0
+        self._resting = False
+        self._leaving = PATIENT
 
     async def run(self) -> None:
         self._wake = await self._runner.next_wake(self._lease)
@@ -280,7 +284,7 @@ class _Loop:
                 began = monotonic()
                 await self._batch(records)
                 self._give_way(records, began)
-            elif self._passed():
+            elif not self._resting and self._passed():
                 await self._commit(())
             await self._timers()
             if self._sweep is not None and await self._sweep.turn(self._shard):
@@ -307,21 +311,26 @@ class _Loop:
     async def _next(self) -> Sequence[Record]:
         """The next batch: little while there is an import, and nothing of that while it rests."""
         now, patience_s = monotonic(), self._patience_s()
-        if now < self._rest_until:
-            return await self._reader.poll(BATCH_RECORDS_MAX, min(patience_s, self._rest_until - now), PATIENT)
+        self._resting = now < self._rest_until
+        if self._resting:
+            return await self._reader.poll(BATCH_RECORDS_MAX, min(patience_s, self._rest_until - now), self._leaving)
         importing = now - self._patient_at < LATELY_S
         return await self._reader.poll(PATIENT_RECORDS_MAX if importing else BATCH_RECORDS_MAX, patience_s)
 
     def _give_way(self, records: Sequence[Record], began: float) -> None:
-        """After something patient, rest from it while there is live work, on whichever shard."""
+        """After something patient or old, rest from it while there is live work, on whichever shard."""
         now = monotonic()
-        patient = sum(record.topic in PATIENT for record in records)
-        if patient < len(records):
+        live = [record for record in records if record.topic not in PATIENT]
+        is_behind = bool(live) and live[-1].appended_at < self._runner.clock() - BEHIND_S
+        if live and not is_behind:
             self._runner.live_at = now
-        if patient:
+        if len(live) < len(records):
             self._patient_at = now
-            if now - self._runner.live_at < LATELY_S:
-                self._rest_until = now + (now - began)
+        elif not is_behind:
+            return
+        self._leaving = frozenset(self._runner.processor.inputs) if is_behind else PATIENT
+        if now - self._runner.live_at < LATELY_S:
+            self._rest_until = now + (now - began)
 
     async def _commit(self, records: Sequence[Record]) -> None:
         positions, self._batches_passed = self._passed(), 0

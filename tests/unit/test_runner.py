@@ -2,13 +2,14 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from time import monotonic, sleep
 
 import orjson
 import pytest
 
 from schemas.ports import Commit, Decision, Event, Fenced, Row, State, Timer, Unreadable, foreign
 from schemas.topics import DEAD_LETTERS, HISTORY, INBOUND, OUTBOUND, TIMELINE, partition_of
-from services.runner import BATCH_RECORDS_MAX, BATCHES_PASSED_MAX, PATIENT_RECORDS_MAX, TIMERS_MAX, Runner
+from services.runner import BATCH_RECORDS_MAX, BATCHES_PASSED_MAX, BEHIND_S, PATIENT_RECORDS_MAX, TIMERS_MAX, Runner
 from tests.conformance.adapters import PARTITIONS, SqlitePlace
 from tests.harness import NUMBER, T0
 
@@ -48,6 +49,7 @@ class Counting:
         if isinstance(event, Timer):
             self.fired.append((event.key, now))
             return Decision(states={event.key: Count(seen=[*states.get(event.key).seen, "fired"])})
+        sleep(item.get("work_s", 0))
         if item.get("poison"):
             raise RuntimeError("poison")
         for key in item.get("chain", ()):
@@ -67,10 +69,11 @@ class Counting:
 
 class Told:
     def __init__(self):
-        self.batches, self.notes, self.dead = [], [], []
+        self.batches, self.times, self.notes, self.dead = [], [], [], []
 
     def committed(self, batch):
         self.batches.append(len(batch.records))
+        self.times.append(monotonic())
 
     def noted(self, processor, notes):
         self.notes.extend(notes)
@@ -174,6 +177,27 @@ async def test_a_live_record_does_not_wait_for_the_end_of_an_import(tmp_path):
         assert (await run.state("live")).seen == [live]
         assert sum(run.told.batches) < PATIENT_RECORDS_MAX * 30
         await run.read()
+
+
+async def test_a_shard_that_is_behind_rests_as_long_as_it_works_while_another_is_live(tmp_path):
+    other = next(n for n in map(str, range(100)) if partition_of(n, PARTITIONS) != SHARD)
+    async with SqlitePlace(tmp_path) as place:
+        run = Running(place)
+        await run.tell(*({"work_s": 0.001} for _ in range(BATCH_RECORDS_MAX * 2)))
+        place.clock.now += BEHIND_S * 2
+        lease = await place.store.acquire("counting", partition_of(other, PARTITIONS), "a", 0.0)
+        serving = asyncio.create_task(run.runner.serve(lease))
+        await place.log.append([(INBOUND, Event("live", "t", other, b'{"n": 0}', T0, T0, "live"))])
+        await until(lambda: _has(run.told.batches))
+        await run.start()
+        try:
+            await until(lambda: _has(run.told.batches[2:]))
+        finally:
+            for task in (run.task, serving):
+                task.cancel()
+            await asyncio.gather(run.task, serving, return_exceptions=True)
+        assert run.told.batches == [1, BATCH_RECORDS_MAX, BATCH_RECORDS_MAX]
+        assert run.told.times[2] - run.told.times[1] > 2 * 0.001 * BATCH_RECORDS_MAX
 
 
 async def test_what_nothing_follows_from_is_committed_in_a_quiet_moment(tmp_path):
