@@ -8,6 +8,7 @@ person may be written to, `t/` a template, `e/` what a month cost, `s/` an event
 
 import copy
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from msgspec import UNSET
@@ -170,17 +171,9 @@ def _on_echo(turn: Turn, item: Item) -> None:
 # --- edits, revokes, statuses
 
 
-def _on_edit(turn: Turn, item: Item) -> None:
+def _on_change(changed: Callable[[Message, Item], Message], turn: Turn, item: Item) -> None:
     before = turn.message(item.number, item.message_id)
-    now = msg.edited(before, item)
-    if now is before:
-        turn.note("duplicate:redelivery")
-    settle(turn, before, now)
-
-
-def _on_revoke(turn: Turn, item: Item) -> None:
-    before = turn.message(item.number, item.message_id)
-    now = msg.revoked(before, item)
+    now = changed(before, item)
     if now is before:
         turn.note("duplicate:redelivery")
     settle(turn, before, now)
@@ -365,8 +358,8 @@ HANDLERS: dict[str, Callable[[Turn, Item], None]] = {
     "webhook.message": _on_message,
     "webhook.echo": _on_echo,
     "webhook.history": _on_history,
-    "webhook.edit": _on_edit,
-    "webhook.revoke": _on_revoke,
+    "webhook.edit": partial(_on_change, msg.edited),
+    "webhook.revoke": partial(_on_change, msg.revoked),
     "webhook.status": _on_status,
     "webhook.contact": _on_contact,
     "webhook.account": numbers.on_account,
