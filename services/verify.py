@@ -164,10 +164,7 @@ class _Shard:
 
     async def messages(self, processor: Processor) -> None:
         """Messages, and who is who, as they are stored."""
-        stored = await self._stored(processor)
-        whole = await self._is_whole(processor)
-        replay = Replay(processor, {} if whole else stored)
-        replay.read(await self._inputs(processor))
+        stored, replay, whole = await self._replayed(processor)
         replay.fire(self._now)
         self._verdict.partly += not whole
         self._against_facts(stored, whole=not await self._books.begin(TIMELINE, self._shard))
@@ -232,10 +229,7 @@ class _Shard:
 
     async def conversations(self, processor: Processor) -> None:
         """Conversations as they are stored, and as they were told last."""
-        stored = await self._stored(processor)
-        whole = await self._is_whole(processor)
-        replay = Replay(processor, {} if whole else stored)
-        replay.read(await self._inputs(processor))
+        stored, replay, _ = await self._replayed(processor)
         keys = {self._books.stored_key(key): state for key, state in replay.states.items()}
         self._verdict.conversations += len(stored)
         for key in sorted(keys.keys() | stored.keys()):
@@ -269,9 +263,13 @@ class _Shard:
 
     # --- reading
 
-    async def _is_whole(self, processor: Processor) -> bool:
-        begins = [await self._books.begin(topic, self._shard) for topic in processor.inputs]
-        return not any(begins)
+    async def _replayed(self, processor: Processor) -> tuple[dict[str, State], Replay, bool]:
+        """What is stored, what comes of reading the inputs again, and whether these are there from their beginnings."""
+        stored = await self._stored(processor)
+        whole = not any([await self._books.begin(topic, self._shard) for topic in processor.inputs])
+        replay = Replay(processor, {} if whole else stored)
+        replay.read(await self._inputs(processor))
+        return stored, replay, whole
 
     async def _stored(self, processor: Processor) -> dict[str, State]:
         found = {}
