@@ -10,7 +10,7 @@ from services.app import ROLES
 from services.bench_bodies import Workload
 from services.bench_line import Line, Say, median
 from services.bench_load import Load, Plan
-from services.bench_rig import floor_server, load, service
+from services.bench_rig import cores, listening, load, service
 
 ROUNDS = 3
 CONNECTIONS = 64
@@ -85,7 +85,7 @@ def _compare(messages: int, roles: str, rounds: int, say: Say) -> Edge:
 
 
 def _floor(name: str, messages: int) -> Load:
-    with floor_server(name) as port:
+    with listening("services.bench_floors", name, cores()[0]) as port:
         return load(Plan(port, Workload(messages), CONNECTIONS, seconds=SECONDS))
 
 

@@ -80,10 +80,10 @@ def load(plan: Plan) -> Load:
 
 
 @contextmanager
-def floor_server(name: str) -> Iterator[int]:
-    """A floor that listens: its port."""
+def listening(module: str, name: str, core: int) -> Iterator[int]:
+    """A module's process of that name, which listens: its port."""
     port = free_port()
-    process = spawn(["-m", "services.bench_floors", name, str(port)], cores()[0])
+    process = spawn(["-m", module, name, str(port)], core)
     try:
         await_answer(process, f"http://127.0.0.1:{port}/", any_status=True)
         yield port

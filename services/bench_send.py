@@ -2,10 +2,9 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from services.bench_line import Line, Say, median
-from services.bench_rig import await_answer, cores, free_port, result, spawn, stop
+from services.bench_rig import cores, listening, result
 
 ROUNDS = 3
 IN_FLIGHT = 80
@@ -24,7 +23,7 @@ def sending(say: Say) -> Iterator[Line]:
     small: list[float] = []
     many: list[float] = []
     one: list[float] = []
-    with _graph() as port:
+    with listening("services.bench_graph", "graph", cores()[1]) as port:
         for turn in range(ROUNDS):
             say(f"round {turn + 1} of {ROUNDS}")
             floor = result(["services.bench_graph", "loop", str(port), str(IN_FLIGHT), str(COUNT)], cores()[0])
@@ -40,18 +39,6 @@ def sending(say: Say) -> Iterator[Line]:
     yield Line("P8", f"the same, beside one pool of {IN_FLIGHT}", "", f"{median(pools):,.0f}/s", "", f"{wide:.2f}")
     part = median([ours / floor for ours, floor in zip(one, small, strict=True)])
     yield Line("P8", f"sends, one number of {RATE_PER_S:,}/s", "", floor, f"{median(one):,.0f}/s", f"{part:.2f}")
-
-
-@contextmanager
-def _graph() -> Iterator[int]:
-    """A Graph on the other core: its port."""
-    port = free_port()
-    process = spawn(["-m", "services.bench_graph", "graph", str(port)], cores()[1])
-    try:
-        await_answer(process, f"http://127.0.0.1:{port}/", any_status=True)
-        yield port
-    finally:
-        stop(process)
 
 
 def _ours(port: int, numbers: int) -> float:
