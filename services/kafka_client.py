@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from schemas import topics
@@ -77,6 +77,21 @@ class Kafka:
     def name(self, topic: str) -> str:
         """The topic's name without the prefix."""
         return topic.removeprefix(f"{self.prefix}.")
+
+    def consumer(self, wait_ms: int, bytes_max: int, *, beyond: str = "none") -> AIOKafkaConsumer:
+        """A consumer of what is committed, not started, whose positions are ours. Wants a running loop.
+
+        `wait_ms`, `bytes_max`: how long the broker holds an empty fetch, and what a fetch brings of a partition.
+        `beyond`: where it goes on from a position that is gone, such as `earliest`; else OffsetOutOfRangeError.
+        """
+        return AIOKafkaConsumer(
+            **self.options,
+            enable_auto_commit=False,
+            auto_offset_reset=beyond,
+            isolation_level="read_committed",
+            fetch_max_wait_ms=wait_ms,
+            max_partition_fetch_bytes=bytes_max,
+        )
 
 
 def kafka_of(settings: Settings) -> Kafka:

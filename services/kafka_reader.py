@@ -237,14 +237,7 @@ class Feed:
             await asyncio.sleep(RECONNECT_S)
 
     async def _feed(self) -> None:
-        consumer = self._consumer = AIOKafkaConsumer(
-            **self._kafka.options,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            isolation_level="read_committed",
-            fetch_max_wait_ms=FETCH_WAIT_MS,
-            max_partition_fetch_bytes=FETCH_BYTES_MAX,
-        )
+        consumer = self._consumer = self._kafka.consumer(FETCH_WAIT_MS, FETCH_BYTES_MAX)
         await started(consumer, START_S)
         self._changed = True
         while True:

@@ -39,14 +39,7 @@ async def _next(found: Batches) -> list[Record] | None:
 
 
 async def _records(kafka: Kafka, topic: str, *, from_start: bool, follow: bool) -> Batches:
-    consumer = AIOKafkaConsumer(
-        **kafka.options,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-        fetch_max_wait_ms=FETCH_WAIT_MS,
-        max_partition_fetch_bytes=FETCH_BYTES_MAX,
-    )
+    consumer = kafka.consumer(FETCH_WAIT_MS, FETCH_BYTES_MAX, beyond="earliest")
     try:
         async with asyncio.timeout(CONNECT_S):
             await consumer.start()

@@ -113,14 +113,7 @@ async def cluster_books(settings: Settings) -> AsyncIterator[ClusterBooks]:
     url = settings.database_url.get_secret_value() if settings.database_url else ""
     kafka = kafka_of(settings)
     await _reach(kafka, settings.partitions)
-    consumer = AIOKafkaConsumer(
-        **kafka.options,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level="read_committed",
-        fetch_max_wait_ms=FETCH_WAIT_MS,
-        max_partition_fetch_bytes=FETCH_BYTES_MAX,
-    )
+    consumer = kafka.consumer(FETCH_WAIT_MS, FETCH_BYTES_MAX)
     database: Any = None
     try:
         database = await asyncpg.connect(url, timeout=CONNECT_S, server_settings={"application_name": "coexist verify"})
