@@ -16,11 +16,7 @@ async def play(stage: Stage) -> None:
     stage.scene("A guest books, and the booking tool confirms by itself.")
     await stage.customer(GUEST, "Hi! A double room from the 12th to the 14th, please.", minutes_ago=40)
     confirmation = await stage.send(GUEST, CONFIRMED)
-
-    async def is_confirmed() -> bool:
-        return await stage.outcome(confirmation) == "accepted"
-
-    await stage.check("the booking is confirmed within moments", is_confirmed)
+    await stage.check_outcome("the booking is confirmed within moments", confirmation)
 
     stage.scene("The flight is late. The receptionist answers from the phone at the desk.")
     await stage.customer(GUEST, "Our flight is late, we will be there at 23:00.")
@@ -49,8 +45,4 @@ async def play(stage: Stage) -> None:
 
     await stage.check("the conversation is the bot's again", is_the_bots)
     welcome = await stage.send(GUEST, "Your key is at the desk. Breakfast is from 7:30.")
-
-    async def is_welcomed() -> bool:
-        return await stage.outcome(welcome) == "accepted"
-
-    await stage.check("and the bot goes on", is_welcomed)
+    await stage.check_outcome("and the bot goes on", welcome)

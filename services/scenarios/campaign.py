@@ -37,25 +37,13 @@ async def play(stage: Stage) -> None:
     await stage.customer(LAIA, "Hola! La tenéis en la talla M?", seconds_ago=30)
     await stage.owner(LAIA, "¡Sí! Te guardo una hasta el sábado.")
     follow_up = await stage.send(LAIA, "¿Te ayudo a elegir talla?")
-
-    async def bot_is_quiet() -> bool:
-        return await stage.outcome(follow_up) == "withdrawn: taken_over"
-
-    await stage.check("the bot keeps quiet where a person answered", bot_is_quiet)
+    await stage.check_outcome("the bot keeps quiet where a person answered", follow_up, "withdrawn: taken_over")
 
     stage.scene("Pau answers as well, and nobody at the shop has time.")
     await stage.customer(PAU, "Genial, ¿enviáis a Girona?", seconds_ago=30)
     answer = await stage.send(PAU, "Sí, en 24/48 h. El envío son 4,95 €.")
-
-    async def bot_answers() -> bool:
-        return await stage.outcome(answer) == "accepted"
-
-    await stage.check("the bot answers where nobody else did", bot_answers)
+    await stage.check_outcome("the bot answers where nobody else did", answer)
 
     stage.scene("Marta has said nothing. A free text to her is not allowed, whoever wants to send it.")
     refused = await stage.send(MARTA, "¿Has visto la colección?")
-
-    async def is_refused() -> bool:
-        return await stage.outcome(refused) == "rejected"
-
-    await stage.check("what Meta would charge as spam does not leave as a text", is_refused)
+    await stage.check_outcome("what Meta would charge as spam does not leave as a text", refused, "rejected")

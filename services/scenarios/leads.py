@@ -30,11 +30,7 @@ async def play(stage: Stage) -> None:
 
     await stage.check("the greeting is known for one", is_a_greeting)
     asked = await stage.send(SOFIA, question("¿Busca comprar o alquilar?", "Comprar", "Alquilar"))
-
-    async def has_asked() -> bool:
-        return await stage.outcome(asked) == "accepted"
-
-    await stage.check("so the bot asks all the same", has_asked)
+    await stage.check_outcome("so the bot asks all the same", asked)
     pressed = await stage.customer(SOFIA, "Comprar", kind="interactive")
 
     async def understands() -> bool:

@@ -27,11 +27,7 @@ async def _evening(stage: Stage) -> None:
 
     await stage.check("the order is on the timeline, with its items", is_an_order)
     confirmation = await stage.send(JORDI, "Comanda rebuda: 2 SKU-7, 60 €. Llesta en 25 minuts.")
-
-    async def is_confirmed() -> bool:
-        return await stage.outcome(confirmation) == "accepted"
-
-    await stage.check("and confirmed by itself", is_confirmed)
+    await stage.check_outcome("and confirmed by itself", confirmation)
 
     stage.scene("Núria wants a table. The owner answers on the phone, gets the number wrong, and deletes that.")
     await stage.customer(NURIA, "Bona tarda! Teniu taula per a quatre a les nou?", minutes_ago=5)
@@ -45,20 +41,12 @@ async def _evening(stage: Stage) -> None:
 
     await stage.check("what was deleted is gone from the timeline", is_gone)
     menu = await stage.send(NURIA, "Voleu veure la carta?")
-
-    async def bot_leaves_it_to_the_owner() -> bool:
-        return await stage.outcome(menu) == "withdrawn: taken_over"
-
-    await stage.check("the bot leaves Núria to the owner", bot_leaves_it_to_the_owner)
+    await stage.check_outcome("the bot leaves Núria to the owner", menu, "withdrawn: taken_over")
 
     stage.scene("Meanwhile Jordi asks again.")
     await stage.customer(JORDI, "Quant falta?")
     status = await stage.send(JORDI, "Deu minuts. Us avisem quan surti.")
-
-    async def nobody_waits() -> bool:
-        return await stage.outcome(status) == "accepted"
-
-    await stage.check("and is answered at once", nobody_waits)
+    await stage.check_outcome("and is answered at once", status)
 
 
 async def _midnight(stage: Stage) -> None:
@@ -76,8 +64,4 @@ async def _midnight(stage: Stage) -> None:
 
     await stage.check("after the third time it is known for an away text, the first two included", nobody_is_taken_over)
     wish = await stage.send(LATE[0], "Vols encarregar per a demà? Respon SÍ.")
-
-    async def bot_helps() -> bool:
-        return await stage.outcome(wish) == "accepted"
-
-    await stage.check("and the bot may still help", bot_helps)
+    await stage.check_outcome("and the bot may still help", wish)

@@ -147,6 +147,14 @@ class Stage:
         await self.until(holds, promise)
         self._say(f"    ✓ {promise}")
 
+    async def check_outcome(self, promise: str, command_id: str, wanted: str = "accepted") -> None:
+        """The same for what became of a command."""
+
+        async def came_about() -> bool:
+            return await self.outcome(command_id) == wanted
+
+        await self.check(promise, came_about)
+
     async def until(self, look: Callable[[], Awaitable[T]], what: str) -> T:
         """What `look` returns as soon as that is true. Raises StoryBroke."""
         give_up = time.monotonic() + self._deadline_s
