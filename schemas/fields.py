@@ -106,6 +106,10 @@ def _content(value: Any) -> Any:
     raise wrong("must be an object, or an array of objects")
 
 
+def _of_meta(description: str) -> Rule:
+    return Rule(_content, {"type": ["object", "array"], "items": {"type": "object"}, "description": description})
+
+
 RFC3339 = Text(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})",
     "must be an RFC 3339 time with its zone, like 2026-09-21T14:13:20Z",
@@ -142,28 +146,8 @@ ConversationId = Annotated[
 ]
 CommandId = Annotated[Id, Field(description="The caller's id of the send that this belongs to.")]
 Attempt = Annotated[int, Field(ge=0, description="Counts the requests to Meta from 1; 0 before the first.")]
-Content = Annotated[
-    Any,
-    Rule(
-        _content,
-        {
-            "type": ["object", "array"],
-            "items": {"type": "object"},
-            "description": "What Meta has under the kind's key; an array of objects only for contacts.",
-        },
-    ),
-]
-MetaFragment = Annotated[
-    Any,
-    Rule(
-        _content,
-        {
-            "type": ["object", "array"],
-            "items": {"type": "object"},
-            "description": "Meta's own fragment, passed on as it came.",
-        },
-    ),
-]
+Content = Annotated[Any, _of_meta("What Meta has under the kind's key; an array of objects only for contacts.")]
+MetaFragment = Annotated[Any, _of_meta("Meta's own fragment, passed on as it came.")]
 MetaObject = Annotated[dict[str, Any], Field(description="Meta's own object, passed on as it came.")]
 MetaErrors = Annotated[
     list[dict[str, Any]],
