@@ -12,11 +12,12 @@ import pytest
 from services.content_seals import Seals
 from services.media_folder import MediaFolder
 from services.media_sealed import SealedMedia
-from services.media_store import FOLDER_NAME, Part, open_store, reference
+from services.media_store import FOLDER_NAME, open_store, reference
 from services.move_folder import Refused
 from services.move_media import copy_media
 from tests.app.rig import settings, together
 from tests.app.test_media import NUMBER, content_of, media_of, stored
+from tests.media_kept import get, put
 from tests.processes import free_port
 
 BUCKET = "coexist-media"
@@ -68,17 +69,6 @@ def bucket(endpoint, monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     return f"s3://{BUCKET}/media"
-
-
-async def put(store, data):
-    with Part(store.incoming) as part:
-        part.write(data)
-        part.flush()
-        return await store.keep(part.path, part.sha256)
-
-
-async def get(store, ref):
-    return b"".join([chunk async for chunk in store.read(ref)])
 
 
 async def test_what_is_kept_is_read_again_once_per_content_and_removed(bucket, endpoint, tmp_path):

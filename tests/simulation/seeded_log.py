@@ -10,7 +10,7 @@ import random
 
 from schemas.ports import Record
 from schemas.topics import HISTORY, INBOUND, OUTBOUND, OUTBOUND_BULK
-from tests.harness import check
+from tests.harness import StrictLog
 
 AT_LEAST_ONCE = frozenset({INBOUND, HISTORY, OUTBOUND, OUTBOUND_BULK})
 LATE_S = 0.002
@@ -18,23 +18,15 @@ LATE_S = 0.002
 REMEMBERED = 50
 
 
-class SeededLog:
+class SeededLog(StrictLog):
     """An `EventLog` for `open_app(wrap_log=…)`. `redelivered` counts what was handed out again."""
 
     def __init__(self, log, seed):
-        self._log = log
+        super().__init__(log)
         self._pick = random.Random(seed)
         self.partitions = log.partitions
         self.redelivered = 0
         self.delayed = 0
-
-    def __getattr__(self, name):
-        return getattr(self._log, name)
-
-    async def append(self, entries):
-        for topic, event in entries:
-            check(topic, event)
-        await self._log.append(entries)
 
     async def reader(self, topics, partition, positions):
         readers = {topic: await self._log.reader([topic], partition, positions) for topic in topics}

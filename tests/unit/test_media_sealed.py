@@ -8,7 +8,8 @@ import pytest
 
 from services.content_seals import Seals
 from services.media_sealed import MAGIC, SealedMedia
-from services.media_store import CHUNK_BYTES, Part, open_store
+from services.media_store import CHUNK_BYTES, open_store
+from tests.media_kept import get, put
 
 KEY, OTHER = b"1" * 32, b"2" * 32
 SIZES = [0, 1, 20, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES, 2 * CHUNK_BYTES + 7]
@@ -24,70 +25,59 @@ def content(size):
     return (CANARY * (size // len(CANARY) + 1))[:size]
 
 
-async def kept(store, data):
-    with Part(store.incoming) as part:
-        part.write(data)
-        part.flush()
-        return await store.keep(part.path, part.sha256)
-
-
-async def whole(store, ref):
-    return b"".join([chunk async for chunk in store.read(ref)])
-
-
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_file_of_any_size_comes_back_as_it_was_and_lies_sealed(media, size):
     sealed, data = SealedMedia(media, Seals([KEY], wanted=True)), content(size)
-    ref = await kept(sealed, data)
+    ref = await put(sealed, data)
     assert ref.endswith(sha256(data).hexdigest())
-    assert await whole(sealed, ref) == data
-    assert CANARY not in await whole(media, ref)
-    assert await whole(SealedMedia(media, Seals([OTHER, KEY], wanted=True)), ref) == data
+    assert await get(sealed, ref) == data
+    assert CANARY not in await get(media, ref)
+    assert await get(SealedMedia(media, Seals([OTHER, KEY], wanted=True)), ref) == data
     assert list(media.incoming.iterdir()) == []
 
 
 async def test_the_same_content_again_is_the_same_reference_and_gone_once_it_is_removed(media):
     sealed = SealedMedia(media, Seals([KEY], wanted=True))
-    ref = await kept(sealed, CANARY)
-    assert await kept(sealed, CANARY) == ref
+    ref = await put(sealed, CANARY)
+    assert await put(sealed, CANARY) == ref
     await sealed.remove(ref)
     with pytest.raises(FileNotFoundError):
-        await whole(sealed, ref)
+        await get(sealed, ref)
 
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_file_that_was_never_sealed_is_read_as_it_is(media, size):
     data = content(size)
-    ref = await kept(media, data)
-    assert await whole(SealedMedia(media, Seals([KEY], wanted=True)), ref) == data
+    ref = await put(media, data)
+    assert await get(SealedMedia(media, Seals([KEY], wanted=True)), ref) == data
     unwanted = SealedMedia(media, Seals([KEY], wanted=False))
-    assert await whole(media, await kept(unwanted, data + b"!")) == data + b"!"
+    assert await get(media, await put(unwanted, data + b"!")) == data + b"!"
 
 
 @pytest.mark.parametrize("cut", [1, 17, CHUNK_BYTES + 16])
 async def test_a_file_that_was_cut_off_does_not_pass_for_whole(tmp_path, cut):
     folder = open_store(f"{tmp_path}/kept", tmp_path)
     sealed = SealedMedia(folder, Seals([KEY], wanted=True))
-    ref = await kept(sealed, content(2 * CHUNK_BYTES))
+    ref = await put(sealed, content(2 * CHUNK_BYTES))
     file = tmp_path / "kept" / ref
     await asyncio.to_thread(lambda: file.write_bytes(file.read_bytes()[:-cut]))
     with pytest.raises(OSError, match="cut off or changed"):
-        await whole(sealed, ref)
+        await get(sealed, ref)
 
 
 @pytest.mark.parametrize("size", [0, 1, 200, CHUNK_BYTES])
 async def test_a_file_that_begins_as_if_it_were_sealed_is_read_and_sealed_as_any_other(media, size):
     data = MAGIC + content(size)
-    ref = await kept(media, data)
+    ref = await put(media, data)
     now = SealedMedia(media, Seals([KEY], wanted=True))
-    assert await whole(now, ref) == data
+    assert await get(now, ref) == data
     assert [await now.seal_anew(ref), await now.seal_anew(ref)] == [True, False]
-    assert await whole(media, ref) != data
-    assert await whole(now, ref) == data
+    assert await get(media, ref) != data
+    assert await get(now, ref) == data
     plain = SealedMedia(media, Seals([KEY], wanted=False))
     await plain.seal_anew(ref)
     await plain.seal_anew(ref)
-    assert await whole(media, ref) == await whole(plain, ref) == data
+    assert await get(media, ref) == await get(plain, ref) == data
 
 
 class Full:
@@ -128,23 +118,23 @@ async def test_what_was_cancelled_half_way_leaves_no_copy_behind(tmp_path):
 
 
 async def test_without_its_key_a_file_cannot_be_read(media):
-    ref = await kept(SealedMedia(media, Seals([KEY], wanted=True)), CANARY)
+    ref = await put(SealedMedia(media, Seals([KEY], wanted=True)), CANARY)
     with pytest.raises(OSError, match="COEXIST_ENCRYPTION_KEYS"):
-        await whole(SealedMedia(media, Seals([OTHER], wanted=True)), ref)
+        await get(SealedMedia(media, Seals([OTHER], wanted=True)), ref)
 
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_sealing_anew_brings_every_file_to_the_form_of_now_and_only_those_that_need_it(media, size):
     data = content(size)
-    ref = await kept(media, data)
-    old = await kept(SealedMedia(media, Seals([OTHER], wanted=True)), data + b"!")
+    ref = await put(media, data)
+    old = await put(SealedMedia(media, Seals([OTHER], wanted=True)), data + b"!")
     now = SealedMedia(media, Seals([KEY, OTHER], wanted=True))
     found = {one async for one in now.refs()}
     assert found == {ref, old}
     assert [await now.seal_anew(one) for one in (ref, old, ref, old)] == [True, True, False, False]
     only = SealedMedia(media, Seals([KEY], wanted=True))
-    assert (await whole(only, ref), await whole(only, old)) == (data, data + b"!")
+    assert (await get(only, ref), await get(only, old)) == (data, data + b"!")
     plain = SealedMedia(media, Seals([KEY], wanted=False))
     assert [await plain.seal_anew(one) for one in (ref, old, ref)] == [True, True, False]
-    assert await whole(media, ref) == data
+    assert await get(media, ref) == data
     assert list(media.incoming.iterdir()) == []

@@ -11,6 +11,7 @@ import pytest
 from services.media_folder import MediaFolder
 from services.media_store import LEFT_BEHIND_S, Part, open_store, reference
 from services.settings import SettingsError
+from tests.media_kept import get, put
 
 HOLA = b"hola " * 100_000
 DIGEST = sha256(HOLA).hexdigest()
@@ -19,17 +20,6 @@ DIGEST = sha256(HOLA).hexdigest()
 @pytest.fixture(params=["folder", "memory"])
 def store(request, tmp_path):
     return open_store(f"{tmp_path}/kept" if request.param == "folder" else "memory:///", tmp_path)
-
-
-async def put(store, data):
-    with Part(store.incoming) as part:
-        part.write(data)
-        part.flush()
-        return await store.keep(part.path, part.sha256)
-
-
-async def get(store, ref):
-    return b"".join([chunk async for chunk in store.read(ref)])
 
 
 async def test_what_is_kept_is_read_again_under_a_name_of_its_content(store):
