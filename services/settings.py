@@ -70,6 +70,12 @@ def _sendable(token: SecretStr) -> SecretStr:
     return token
 
 
+def _said(word: SecretStr) -> SecretStr:
+    if not word.get_secret_value().strip():
+        raise ValueError("must not be empty: choose any long text, and write the same one into Meta's webhook settings")
+    return word
+
+
 Address = Annotated[str, AfterValidator(_address)]
 Token = Annotated[SecretStr, AfterValidator(_sendable)]
 
@@ -115,7 +121,9 @@ class Settings(BaseModel):
     meta_app_secrets: Annotated[list[SecretStr], BeforeValidator(_listed)] = Field(
         [], description="app secrets, comma-separated; all are valid, so that they can be rotated"
     )
-    meta_verify_token: SecretStr | None = Field(None, description="the verify token of Meta's handshake")
+    meta_verify_token: Annotated[SecretStr, AfterValidator(_said)] | None = Field(
+        None, description="the verify token of Meta's handshake"
+    )
     meta_access_token: Token | None = Field(None, description="the access token of numbers without their own")
     encryption_keys: Annotated[list[SecretStr], BeforeValidator(_listed)] = Field(
         [], description="keys for secrets at rest, 32 bytes in base64, comma-separated; the first seals, all unseal"
