@@ -6,6 +6,7 @@ It leaves nothing behind: a folder that it had to make to see whether it can be 
 import asyncio
 import contextlib
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -27,6 +28,7 @@ from services.sealing import sealer_of
 from services.settings import Settings, SettingsError, guarded, secrets, short_secrets
 from services.sqlite_file import owner_of
 from services.store_sqlite import SHARDS_MAX
+from services.tracing import is_wanted
 
 SQLITE_MIN = (3, 51, 3)
 """Before it two connections can corrupt a write-ahead log when they checkpoint at once."""
@@ -70,7 +72,7 @@ async def examine(settings: Settings, roles: Sequence[str]) -> AsyncIterator[Fin
     if not {"sender", "media"}.isdisjoint(roles):
         for finding in _access_tokens(settings):
             yield finding
-    for finding in _ports(settings, roles):
+    for finding in (*_traces(), *_ports(settings, roles)):
         yield finding
 
 
@@ -222,6 +224,15 @@ def _file(settings: Settings) -> Finding:
         return Finding("data file", ok=True, says=f"{settings.partitions} partitions")
     fix = str(PartitionsChanged(made_with, settings.partitions))
     return Finding("data file", ok=False, says=f"made with {made_with} partitions", fix=fix)
+
+
+def _traces() -> Iterator[Finding]:
+    """The collector, where the environment names one."""
+    try:
+        if is_wanted(os.environ):
+            yield Finding("collector of traces", ok=True, says="is named")
+    except SettingsError as problem:
+        yield Finding("collector of traces", ok=False, says="cannot be used", fix=str(problem))
 
 
 def _ports(settings: Settings, roles: Sequence[str]) -> Iterator[Finding]:

@@ -8,13 +8,16 @@ from base64 import b64encode
 from functools import partial
 
 import apsw
+import httpx
 import pytest
 import structlog
 from click.testing import CliRunner
 
 from services.app import open_app
 from services.cli import main
+from services.relay_target import is_own
 from services.settings import SettingsError, load
+from services.tracing import tracing_of
 from tests.app.rig import service, until
 from tests.app.rig import settings as app_settings
 from tests.processes import environment, free_port, settings_for
@@ -189,6 +192,16 @@ def test_a_cluster_that_does_not_answer_is_said_so_within_seconds(tmp_path):
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka"),
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092,"),
         ("TRUSTED_PROXIES", "-1"),
+        ("META_GRAPH_VERSION", ""),
+        ("META_GRAPH_VERSION", "24.0"),
+        ("META_GRAPH_VERSION", "v24"),
+        ("META_GRAPH_VERSION", "v24.0/"),
+        ("RELAY_HOSTS", "https://crm.internal"),
+        ("RELAY_HOSTS", "crm.internal/hook"),
+        ("RELAY_HOSTS", "crm.internal:port"),
+        ("RELAY_HOSTS", "crm.internal:0"),
+        ("RELAY_HOSTS", "crm.internal,*.internal"),
+        ("RELAY_HOSTS", "[::1]:8080"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_by_name_and_no_secret_is_quoted(tmp_path, name, value):
@@ -209,6 +222,24 @@ def test_values_that_can_work_are_taken(tmp_path):
         assert load({"COEXIST_ADMIN_URL": url}, tmp_path / "none").admin_url == url
     servers = "kafka-1:9092, kafka-2:9092,[::1]:9092"
     assert load({"COEXIST_KAFKA_BOOTSTRAP_SERVERS": servers}, tmp_path / "none").kafka_bootstrap_servers == servers
+
+
+def test_hosts_of_relays_are_compared_as_addresses_are(tmp_path):
+    given = "crm.internal, CRM.internal:8443,10.0.0.7:9,::1,my_app"
+    hosts = load({"COEXIST_RELAY_HOSTS": given}, tmp_path / "none").relay_hosts
+    assert hosts == ["crm.internal", "crm.internal:8443", "10.0.0.7:9", "::1", "my_app"]
+    assert is_own(httpx.URL("https://Crm.Internal:8443/x"), hosts)
+    assert is_own(httpx.URL("http://[::1]:7/x"), hosts)
+
+
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
+def test_a_collector_without_a_scheme_is_2_and_not_quoted(tmp_path, name):
+    given = environment(**{**settings_for(tmp_path / "data"), "port": 0, "admin_port": 0})
+    result = CliRunner().invoke(main, ["run", "--check"], env=given | {name: "k3y@collector:4318"})
+    assert (result.exit_code, f"{name} must be an address like http://" in result.output) == (2, True)
+    assert "k3y" not in result.output
+    with pytest.raises(SettingsError, match=name):
+        tracing_of({name: "k3y@collector:4318"}, "sqlite", "coexist")
 
 
 def test_the_version_of_sqlite_is_looked_at(tmp_path):
