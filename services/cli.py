@@ -174,18 +174,19 @@ def numbers() -> None:
 
 @numbers.command("list")
 def list_numbers() -> None:
-    """The numbers that are known."""
+    """The numbers that are known: messages a second, whether they send, how many new people a day they may write to."""
     from services.admin_client import AdminClient  # noqa: PLC0415
 
     for number in AdminClient(settings_or_exit()).call("GET", "/v1/numbers")["numbers"]:
         because = f" ({number['because']})" if number["because"] else ""
-        click.echo(f"{number['number']}  {number['rate_per_s']}/s  sending {number['sending']}{because}")
+        tier = f"  {number['people_per_day']} new people a day" if number["people_per_day"] else ""
+        click.echo(f"{number['number']}  {number['rate_per_s']}/s  sending {number['sending']}{because}{tier}")
 
 
 @numbers.command("show")
 @click.argument("number", type=META_ID)
 def show_number(number: str) -> None:
-    """How a number stands, and how far its history import is, as JSON."""
+    """How a number stands, its limits and how far its history import is, as JSON."""
     from services.admin_client import AdminClient  # noqa: PLC0415
 
     click.echo(json.dumps(AdminClient(settings_or_exit()).call("GET", f"/v1/numbers/{number}"), indent=2))

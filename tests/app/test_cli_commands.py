@@ -184,6 +184,16 @@ def test_numbers_are_listed_paused_and_resumed(known):
     assert lines(known.run("numbers", "add", "106540352249999")) == ["106540352249999"]
 
 
+def test_how_many_people_a_number_may_write_to_first_is_shown(known):
+    assert "people" not in known.run("numbers", "list").output
+    assert lines(known.run("trigger", "quality")) == ["quality: 200"]
+    end = time.monotonic() + 10
+    while "  2000 new people a day" not in known.run("numbers", "list").output:
+        assert time.monotonic() < end
+    shown = json.loads("".join(lines(known.run("numbers", "show", NUMBER))))
+    assert (shown["people_per_day"], shown["people_begun"]) == (2000, 0)
+
+
 def test_suppress_adds_lists_and_removes(known):
     about = ("--number", NUMBER, "--contact", CONTACT)
     assert lines(known.run("suppress", "add", *about)) == [f"{NUMBER}: marketing"]
