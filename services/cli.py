@@ -139,7 +139,7 @@ def tail(topic: str, from_start: bool, no_follow: bool, as_json: bool, number: s
     "--origin",
     type=click.Choice(["agent", "bot", "campaign"]),
     help="Who writes: agent, a person, after whom bots rest (without --json the default); bot, which is silent while a "
-    "person has the conversation; campaign, which needs consent.",
+    "person has the conversation; campaign, which nobody gets who wants no marketing.",
 )
 @click.option("--cancel", default="", help="Cancel this command instead.")
 @click.option("--wait", "wait_s", type=SECONDS, default=0, help="Wait so many seconds for its outcome.")
