@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 from ingest.bodies import BODY_BYTES_MAX, Bodies, Gone, Message, Receive, TooLarge
 from ingest.deadlines import Deadlines
 from ingest.normalize import normalize
+from ingest.probes import is_probe
 from ingest.problem import PROBLEM_JSON, PROBLEMS
 from ingest.refusals import Clients, Refusals
 from ingest.signature import is_signed, verify
@@ -37,6 +38,9 @@ APPEND_DEADLINE_S = 3.0
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Append = Callable[[Sequence[tuple[str, Event]]], Awaitable[None]]
+
+PROBED = ("signature", "handshake")
+"""What `coexist doctor` looks whether it is refused."""
 
 SIGNED = "coexist.signed"
 """Set in the scope of a request whose signature was right: its connection is not a stranger's."""
@@ -143,15 +147,20 @@ class Webhook:
             raise _Refused(429, "too_many", wait_s)
 
     async def _turn_away(self, refusal: _Refused, scope: Scope, send: Send, now: float) -> bool:
-        """Count a refusal and answer it; False when nobody is there any more. What is not durable is our own fault."""
-        self._observer.refused(refusal.reason)
+        """Count a refusal and answer it; False where there is nothing to tell of an answer: nobody is there any more.
+
+        What is not durable is our own fault. Of what we asked ourselves nobody is told, and it counts for the address.
+        """
+        probed = refusal.reason in PROBED and is_probe(scope["headers"], self._secrets, self._clock())
+        if not probed:
+            self._observer.refused(refusal.reason)
         if refusal.reason == "disconnected":
             return False
         if refusal.reason not in ("too_many", "unconfirmed"):
             refusals = self._clients.handshakes if refusal.reason == "handshake" else self._clients.unsigned
             refusals.add(self._clients.address(scope), now)
         await _refuse(send, refusal)
-        return True
+        return not probed
 
     async def _take(self, scope: Scope, receive: Receive, now: float) -> int:
         """Read, check, normalise and append one webhook; the number of its items. Raises _Refused."""

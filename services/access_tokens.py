@@ -78,7 +78,7 @@ class AccessTokens:
         self._remember(number, None)
 
     async def _load(self, number: str) -> str | None:
-        key, shard = _key(number), partition_of(number, self._partitions)
+        key, shard = key_of(number), partition_of(number, self._partitions)
         envelope = (await self._store.load(NAME, shard, [key])).get(key)
         if envelope is None:
             return None
@@ -103,7 +103,7 @@ class AccessTokens:
             lease = await self._store.acquire(NAME, shard, self._owner, LEASE_S)
             if lease is None:
                 raise Busy
-            await self._store.commit(Commit(lease, rows={_key(number): row}))
+            await self._store.commit(Commit(lease, rows={key_of(number): row}))
             await self._store.release(lease)
         except (Fenced, LogUnavailable):
             raise Busy from None
@@ -128,7 +128,8 @@ def sealed_anew(sealer: Sealer, key: str, envelope: bytes) -> bytes:
         return envelope
 
 
-def _key(number: str) -> str:
+def key_of(number: str) -> str:
+    """Where a number's own token is kept."""
     return f"a/{number}"
 
 

@@ -12,6 +12,7 @@ import httpx
 import orjson
 
 from services.failure import FAILED, UNREACHABLE, USAGE, Failure
+from services.reasons import fix, meaning
 from services.settings import Settings
 
 FINAL = frozenset({"accepted", "rejected", "unresolved", "withdrawn", "expired", "cancelled"})
@@ -70,15 +71,15 @@ class AdminClient:
         except FileExistsError:
             raise click.ClickException(f"{to} exists. Choose another name with --to.") from None
 
-    def send_json(self, content: bytes) -> str:
-        """Write a command given as the data of `send.requested`; its id."""
+    def send_json(self, content: bytes, more: dict[str, str]) -> str:
+        """Write a command given as the data of `send.requested`, with what is said in `more` instead; its id."""
         try:
             data = orjson.loads(content)
         except orjson.JSONDecodeError as problem:
             raise click.UsageError(f"The file is not JSON: {problem}.") from None
         if not isinstance(data, dict):
             raise click.UsageError("The file must hold the data of send.requested: an object with a `message`.")
-        return str(self.call("POST", "/v1/messages", data)["command_id"])
+        return str(self.call("POST", "/v1/messages", data | more)["command_id"])
 
     def outcomes(self, command_id: str, wait_s: float) -> Iterator[str]:
         """The steps of a command as they come. Raises click.ClickException unless it is accepted within `wait_s`."""
@@ -88,14 +89,19 @@ class AdminClient:
             story: dict[str, Any] = answer if status == 200 else {"story": [], "state": ""}
             steps: list[dict[str, str]] = story["story"]
             for step in steps[shown:]:
-                yield f"{step['at']}  {step['event']}  {step['detail']}".rstrip()
+                yield f"{step['at']}  {step['event']}  {meaning(step['detail'])}".rstrip()
             shown = len(steps)
             if story["state"] in FINAL - {"accepted"}:
-                raise click.ClickException(f"The command was {story['state']}.")
+                raise click.ClickException(_ended(story["state"], steps[-1]["detail"]))
             if story["state"] in FINAL:
                 return
             time.sleep(ASK_EVERY_S)
         raise click.ClickException(f"No outcome within {wait_s:g} s. Look again with `coexist tail sends`.")
+
+
+def _ended(state: str, reason: str) -> str:
+    because = f": {meaning(reason)}" if reason else ""
+    return f"The command was {state}{because}. {fix(reason)}".rstrip()
 
 
 def unreachable(sentence: str) -> click.ClickException:

@@ -11,13 +11,14 @@ from msgspec import UNSET, Raw, UnsetType
 from echo_sync import imports, lifecycle
 from echo_sync.imports import CONTACTS_ASKED, HISTORY_ASKED, Import, import_key
 from echo_sync.lifecycle import LIFE, OURS, TOKEN
-from echo_sync.limits import PER_S_MAX
+from echo_sync.limits import PER_S_MAX, UNLIMITED
 from schemas import items
 from schemas.instants import rfc3339
 from schemas.items import Item
 from schemas.ports import FAR, Event
-from schemas.states import MESSAGES, Number, number_key
+from schemas.states import DELIVERY, MESSAGES, Number, number_key
 from schemas.topics import INBOUND, partition_of
+from sender.people import People, counting, people_key
 from services.api_sends import write
 from services.door import refuse_strays
 from services.running import App
@@ -25,6 +26,7 @@ from services.shard import decode_state
 from services.token_desk import drop_token, keep_token, whose_token
 
 NUMBERS_MAX = 10_000
+UNLIMITED_SAID = "unlimited"
 NUMBER_CHARS_MAX = 64
 TOKEN_SET = "TOKEN_SET"  # noqa: S105 - the name of an event
 """What is said once a number has another token: what held it because of the old one ends."""
@@ -46,10 +48,12 @@ def add(api: FastAPI, app: App) -> None:
         """One number: how it stands, and how far its history import is."""
         state = await known(app, number)
         history: Import | None = await _load(app, number, import_key(number), Import)
+        begun: People | None = await _load(app, number, people_key(number), People, DELIVERY)
         return JSONResponse(
             view(state, app.clock())
             | {"history": imports.view(history or Import()), "changed_at": _at(state)}
             | {"token": await whose_token(app, number)}
+            | {"people_begun": sum(counting(begun.begun, app.clock()).values()) if begun is not None else 0}
         )
 
     @api.post("/v1/numbers", status_code=202)
@@ -126,7 +130,7 @@ async def numbers(app: App) -> list[Number]:
 
 
 def view(state: Number, now: float) -> dict[str, Any]:
-    """A number as the API shows it."""
+    """A number as the API shows it. `people_per_day`: its messaging tier; None where Meta has told none."""
     standing = state.standings.get(LIFE)
     because = state.paused_because or lifecycle.value_of(state, TOKEN, now)
     return {
@@ -134,6 +138,7 @@ def view(state: Number, now: float) -> dict[str, Any]:
         "waba": state.waba,
         "business_phone": state.business_phone,
         "rate_per_s": state.rate_per_s,
+        "people_per_day": UNLIMITED_SAID if state.people_per_day == UNLIMITED else state.people_per_day or None,
         "sending": "paused" if because else "on",
         "because": because or None,
         "life": lifecycle.life(state, now),
@@ -169,9 +174,9 @@ async def known(app: App, number: str) -> Number:
     return state
 
 
-async def _load(app: App, number: str, key: str, kind: Any) -> Any:
+async def _load(app: App, number: str, key: str, kind: Any, processor: str = MESSAGES) -> Any:
     shard = partition_of(number, app.log.partitions)
-    found = await app.store.load(MESSAGES, shard, [key])
+    found = await app.store.load(processor, shard, [key])
     return decode_state(kind, found[key]) if key in found else None
 
 

@@ -20,7 +20,7 @@ from services.relay_registry import RELAYS_MAX, Busy, Registry, TooMany, Unknown
 from services.relay_shard import TROUBLE_KEY, Trouble, name_of
 from services.relay_signature import secret_bytes
 from services.relay_state import GONE, PAUSED, SEALED, WORKING, Relay
-from services.relay_target import WrongAddress, checked
+from services.relay_target import WrongAddress, reachable
 from services.running import App
 from services.shard import decode_state
 
@@ -74,7 +74,7 @@ def add(api: FastAPI, app: App) -> None:
     @api.post("/v1/relays")
     async def create(wanted: NewRelay) -> JSONResponse:
         """Make a relay. The answer holds its secret, which is not shown again."""
-        _judge(wanted, app)
+        await _judge(wanted, app, relaying)
         made = await _held(
             registry.add(
                 Wanted(
@@ -154,10 +154,10 @@ async def _held(change: Awaitable[T]) -> T:
         raise HTTPException(409, {"title": f"there are {RELAYS_MAX} relays", "fix": fix}) from None
 
 
-def _judge(wanted: NewRelay, app: App) -> None:
+async def _judge(wanted: NewRelay, app: App, relaying: Relaying) -> None:
     """Raises HTTPException 422 with what is wrong."""
     try:
-        checked(wanted.url, app.settings.relay_hosts)
+        await reachable(wanted.url, relaying.hosts, relaying.resolve)
         if wanted.secret:
             secret_bytes(wanted.secret)
     except (WrongAddress, ValueError) as problem:

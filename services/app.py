@@ -28,6 +28,7 @@ from schemas.ports import Event, EventLog, Lease, LogUnavailable, Processor
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES
 from sender import graph
 from sender.delivery import Delivery
+from services import backup
 from services.access_tokens import AccessTokens
 from services.bars import Bars, GuardedLog
 from services.confirming import Confirming
@@ -94,6 +95,7 @@ async def open_app(
             log.warning("app_secret_short", fix=fix)
         edition = await open_edition(settings, clock, stack, vfs)
         writable(settings)
+        backup.tell(edition.restored_at, clock())
         log_ = wrap_log(edition.log) if wrap_log else edition.log
         tokens, metrics = _tokens(settings, edition, sealer, clock), Metrics(settings.metrics_numbers)
         app = App(settings, tuple(roles), edition, log_, edition.store, metrics, clock, tokens)
@@ -116,9 +118,15 @@ async def open_app(
         _start_relaying(app, stack)
         await _start_listeners(app, stack, secrets_given)
         if "echo-sync" in roles:
-            await carry_out_again(app)
+            await _erase_again(app)
         yield app
         app.stopping.set()
+
+
+async def _erase_again(app: App) -> None:
+    """The erasures that the store does not know, such as those since a backup that was put back."""
+    if again := await carry_out_again(app):
+        log.warning("erased_again", count=again, reason="noted in the ledger, and not known to the store")
 
 
 def _kept_out(app: App, events: Sequence[Event]) -> None:

@@ -13,6 +13,7 @@ import apsw
 import msgspec
 import structlog
 
+from schemas.topics import DAY_S
 from services.disk import sync
 from services.sqlite_file import SqliteFile, one
 
@@ -54,9 +55,16 @@ def restored_at(file: SqliteFile, now: float) -> float:
     if mark is None:
         return 0.0
     if not mark.since:
-        log.warning("restored", fix="Commands written before now are not sent; send.unresolved names each.")
         put_back(file, now)
     return mark.since or now
+
+
+def tell(since: float, now: float) -> None:
+    """Say in the log of a service that starts that it works on a backup: as a warning for a day, afterwards as news."""
+    if since:
+        age_s = max(0, round(now - since))
+        say = log.warning if age_s < DAY_S else log.info
+        say("restored", seconds=age_s, fix="Commands written before then are not sent; send.unresolved names each.")
 
 
 def put_back(file: SqliteFile, now: float) -> None:

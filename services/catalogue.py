@@ -30,7 +30,7 @@ ITEM_KINDS = ("message", "echo", "status", "edit", "revoke", "history", "contact
 NUMBER_KINDS = ("message", "echo", "status", OTHER)
 STAGES = ("meta", "append", "resolve", "total")
 STATUSES = ("sent", "delivered", "read", "played", "failed")
-REASONS = ("redelivery", "own_echo", "history_copy", "status_repeat", "command_repeat")
+REASONS = ("redelivery", "own_echo", "history_copy", "status_repeat", "command_repeat", "erased")
 SEND_OUTCOMES = (
     *("accepted", "rejected", "deferred", "unresolved", "resolved", "withdrawn", "expired", "cancelled"),
     "duplicate_detected",

@@ -135,9 +135,17 @@ def tail(topic: str, from_start: bool, no_follow: bool, as_json: bool, number: s
 @click.option("--text", default="", help="What to say.")
 @click.option("--json", "json_file", type=click.File("rb"), help="A file with the data of send.requested; - for stdin.")
 @click.option("--bulk", is_flag=True, help="Let it wait behind everything else.")
+@click.option(
+    "--origin",
+    type=click.Choice(["agent", "bot", "campaign"]),
+    help="Who writes: agent, a person, after whom bots rest (without --json the default); bot, which is silent while a "
+    "person has the conversation; campaign, which nobody gets who wants no marketing.",
+)
 @click.option("--cancel", default="", help="Cancel this command instead.")
 @click.option("--wait", "wait_s", type=SECONDS, default=0, help="Wait so many seconds for its outcome.")
-def send(number: str, to: str, text: str, json_file: Any, bulk: bool, cancel: str, wait_s: float) -> None:  # noqa: FBT001
+def send(  # click hands over one argument per option
+    *, number: str, to: str, text: str, json_file: Any, bulk: bool, origin: str | None, cancel: str, wait_s: float
+) -> None:
     """Write a send command and print its command_id."""
     from services.admin_client import AdminClient  # noqa: PLC0415
 
@@ -147,10 +155,10 @@ def send(number: str, to: str, text: str, json_file: Any, bulk: bool, cancel: st
         click.echo(cancel)
         return
     if json_file is not None:
-        command_id = client.send_json(json_file.read())
+        command_id = client.send_json(json_file.read(), {"origin": origin} if origin else {})
     elif number and to and text:
-        body = {"number": number, "to": to, "type": "text", "text": {"body": text}} | ({"lane": "bulk"} if bulk else {})
-        command_id = client.call("POST", "/v1/messages", body)["command_id"]
+        body = {"number": number, "to": to, "type": "text", "text": {"body": text}, "origin": origin or "agent"}
+        command_id = client.call("POST", "/v1/messages", body | ({"lane": "bulk"} if bulk else {}))["command_id"]
     else:
         raise click.UsageError("Give --number, --to and --text; or --json FILE; or --cancel ID.")
     click.echo(command_id)
@@ -166,18 +174,19 @@ def numbers() -> None:
 
 @numbers.command("list")
 def list_numbers() -> None:
-    """The numbers that are known."""
+    """The numbers that are known: messages a second, whether they send, how many new people a day they may write to."""
     from services.admin_client import AdminClient  # noqa: PLC0415
 
     for number in AdminClient(settings_or_exit()).call("GET", "/v1/numbers")["numbers"]:
         because = f" ({number['because']})" if number["because"] else ""
-        click.echo(f"{number['number']}  {number['rate_per_s']}/s  sending {number['sending']}{because}")
+        tier = f"  {number['people_per_day']} new people a day" if number["people_per_day"] else ""
+        click.echo(f"{number['number']}  {number['rate_per_s']}/s  sending {number['sending']}{because}{tier}")
 
 
 @numbers.command("show")
 @click.argument("number", type=META_ID)
 def show_number(number: str) -> None:
-    """How a number stands, and how far its history import is, as JSON."""
+    """How a number stands, its limits and how far its history import is, as JSON."""
     from services.admin_client import AdminClient  # noqa: PLC0415
 
     click.echo(json.dumps(AdminClient(settings_or_exit()).call("GET", f"/v1/numbers/{number}"), indent=2))

@@ -46,9 +46,13 @@ def list_relays() -> None:
 @click.argument("relay_id")
 def test(relay_id: str) -> None:
     """Post one signed test event and print what the receiver answered."""
+    from services.relay_target import WHY  # noqa: PLC0415 - httpx is slow to import
+
     found = admin_client().call("POST", f"/v1/relays/{relay_id}/test")
     if not found["taken"]:
-        raise Failure(f"The receiver did not take it: {found['answer']}. It must answer 2xx within 15 s.")
+        why = WHY.get(found["answer"], "")
+        answer = f"{why} ({found['answer']})" if why else found["answer"]
+        raise Failure(f"The receiver did not take it: {answer}. It must answer 2xx within 15 s.")
     click.echo(f"taken: {found['answer']} after {found['seconds']} s")
 
 

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from services.app import open_app
 from services.dead_letters import VERSION
-from services.demo_audit import Audit, audit
+from services.demo_audit import REPEATS, Audit, audit, known_already
 from services.demo_meta import MetaInABox, free_or_any, sandbox
 from services.running import App
 from services.sandbox.config import DEFAULT_SECRET, DEFAULT_TOKEN, DEFAULT_VERIFY_TOKEN
@@ -151,12 +151,11 @@ def line(app: App, elapsed_s: float, seconds: float | None) -> str:
     value = app.metrics.registry.get_sample_value
     total = sum(value("coexist_ingest_items_total", {"kind": kind}) or 0 for kind in ("message", "echo", "status"))
     echoes = value("coexist_ingest_items_total", {"kind": "echo"}) or 0
-    own = value("coexist_duplicates_dropped_total", {"reason": "own_echo"}) or 0
-    again = value("coexist_duplicates_dropped_total", {"reason": "redelivery"}) or 0
+    own, repeats = known_already(app)
     sent = value("coexist_sends_total", {"outcome": "accepted"}) or 0
     left = f" · {max(0, seconds - elapsed_s):.0f} s left" if seconds is not None else ""
     return (
-        f"  items {total:.0f} · echoes {echoes:.0f} · duplicates dropped {again:.0f} · own echoes matched {own:.0f}"
+        f"  items {total:.0f} · echoes {echoes:.0f} · {REPEATS} {repeats} · own echoes matched {own}"
         f" · sends {sent:.0f}{left}"
     )
 

@@ -8,6 +8,8 @@ from services.demo_meta import MetaInABox
 from services.running import App
 
 READ_MAX = 1_000
+REPEATS = "repeats dropped"
+"""What Meta sent again; all that was known already, our own echoes too, is another figure, on the operator page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +77,23 @@ async def audit(app: App, meta: MetaInABox) -> Audit:
 def _tell(found: Audit, app: App, ours: _Ours) -> None:
     value = app.metrics.registry.get_sample_value
 
-    def duplicates(reason: str) -> int:
-        return int(value("coexist_duplicates_dropped_total", {"reason": reason}) or 0)
-
+    own, repeats = known_already(app)
     echoes = int(value("coexist_ingest_items_total", {"kind": "echo"}) or 0)
     found.rows.append(Row("echoes received", echoes, ""))
-    found.rows.append(Row("duplicates dropped", duplicates("redelivery") + duplicates("status_repeat"), ""))
-    found.rows.append(Row("own echoes matched", duplicates("own_echo"), ""))
+    found.rows.append(Row(REPEATS, repeats, "what Meta sent again"))
+    found.rows.append(Row("own echoes matched", own, ""))
     found.rows.append(Row("sends withdrawn", ours.outcomes.get("send.withdrawn", 0), "a person answered first"))
     found.rows.append(Row("echo latency p50 / p99", f"{quantile(app, 0.5)} / {quantile(app, 0.99)}", "to the timeline"))
+
+
+def known_already(app: App) -> tuple[int, int]:
+    """Echoes of our own sends, and repeats of Meta's, that came and were no news; the operator page adds all kinds."""
+
+    def count(*reasons: str) -> int:
+        value = app.metrics.registry.get_sample_value
+        return int(sum(value("coexist_duplicates_dropped_total", {"reason": reason}) or 0 for reason in reasons))
+
+    return count("own_echo"), count("redelivery", "status_repeat")
 
 
 def quantile(app: App, share: float) -> str:

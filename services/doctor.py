@@ -16,6 +16,7 @@ import httpx
 import orjson
 from pydantic import SecretStr
 
+from ingest.probes import HEADER, proof
 from ingest.signature import sign
 from services.admin_client import AdminClient
 from services.graph_account import FIELDS_WANTED, SCOPES_WANTED, GraphAccount, GraphRefused, GraphSilent
@@ -93,26 +94,34 @@ class Doctor:
             return
         challenge = str(secrets.randbelow(10**9))
         query = {"hub.mode": "subscribe", "hub.challenge": challenge, "hub.verify_token": token.get_secret_value()}
-        status, body = self._ask("GET", url, params=query)
+        own = self.settings.meta_app_secrets[0].get_secret_value().encode()
+        status, body = self._ask("GET", url, own, params=query)
         fix = (
             f"Meta will call {url} and must read the challenge back. Is `coexist run` running, and the way to it open?"
         )
         yield Finding("handshake", status == 200 and body == challenge.encode(), _answered(status), fix)
         if not status:
             return
-        status, _ = self._ask("GET", url, params=query | {"hub.verify_token": "wrong"})
+        status, _ = self._ask("GET", url, own, params=query | {"hub.verify_token": "wrong"})
         yield Finding("wrong verify token", status == 403, _answered(status), "Something else answers at this address.")
-        own = self.settings.meta_app_secrets[0].get_secret_value().encode()
-        status, _ = self._ask("POST", url, content=EMPTY, headers=_headers(sign(EMPTY, own)))
+        status, _ = self._ask("POST", url, own, sign(EMPTY, own))
         fix = "The running service has another app secret: start it anew with these settings."
         yield Finding("signed webhook", status == 200, _answered(status), fix)
-        status, _ = self._ask("POST", url, content=EMPTY, headers=_headers("sha256=" + "0" * 64))
+        status, _ = self._ask("POST", url, own, "sha256=" + "0" * 64)
         fix = "It must be refused. Something between Meta and Coexist answers in its place."
         yield Finding("unsigned webhook", status == 401, _answered(status), fix)
 
-    def _ask(self, method: str, url: str, **more: Any) -> tuple[int, bytes]:
+    def _ask(
+        self, method: str, url: str, own: bytes, signature: str = "", params: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """Status and body of an answer. What is refused of this raises no alarm there: it is proven to be ours."""
+        headers = {HEADER: proof(own, self.clock())}
+        content = None
+        if signature:
+            headers |= {"Content-Type": "application/json", "X-Hub-Signature-256": signature}
+            content = EMPTY
         try:
-            answer = self.web.request(method, url, timeout=ASK_S, **more)
+            answer = self.web.request(method, url, timeout=ASK_S, params=params, headers=headers, content=content)
         except httpx.HTTPError:
             return 0, b""
         return answer.status_code, answer.content
@@ -195,10 +204,6 @@ def _guarded(what: str, look: Callable[[], Finding]) -> Iterator[Finding]:
 def _set(what: str, value: SecretStr | None, fix: str) -> Finding:
     given = value is not None and bool(value.get_secret_value())
     return Finding(what, given, "set" if given else "not set", fix)
-
-
-def _headers(signature: str) -> dict[str, str]:
-    return {"Content-Type": "application/json", "X-Hub-Signature-256": signature}
 
 
 def _answered(status: int) -> str:

@@ -83,7 +83,10 @@ def is_public(address: str) -> bool:
 
 async def resolved(host: str) -> list[str]:
     """The addresses of a host. Raises OSError when it has none."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, HTTPS_PORT, type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, HTTPS_PORT, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise OSError("no name that can be looked up") from None
     return [str(address[0]) for *_, address in found]
 
 

@@ -6,6 +6,7 @@ It leaves nothing behind: a folder that it had to make to see whether it can be 
 import asyncio
 import contextlib
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -15,6 +16,8 @@ from pathlib import Path
 import apsw
 
 from schemas.ports import LogUnavailable
+from schemas.states import MESSAGES, number_key
+from services import access_tokens
 from services.content_seals import holds_plain, seals_for, seals_of
 from services.edge import CannotListen, listen
 from services.edition import FILE_NAME
@@ -24,6 +27,8 @@ from services.sealed_secrets import refuse_unopened_in
 from services.sealing import sealer_of
 from services.settings import Settings, SettingsError, guarded, secrets, short_secrets
 from services.sqlite_file import owner_of
+from services.store_sqlite import SHARDS_MAX
+from services.tracing import is_wanted
 
 SQLITE_MIN = (3, 51, 3)
 """Before it two connections can corrupt a write-ahead log when they checkpoint at once."""
@@ -32,6 +37,12 @@ DISK_FREE_BYTES_MIN = 1 << 30
 OWNER = "owner of the data folder"
 REACH_S = 5.0
 """What a broker or a database gets to answer."""
+
+KEYS = """
+WITH RECURSIVE shards(shard) AS (SELECT 0 UNION ALL SELECT shard + 1 FROM shards WHERE shard + 1 < ?1)
+SELECT states.key FROM processors CROSS JOIN shards CROSS JOIN states ON states.slot = processors.number * ?2 + shard
+WHERE processors.processor = ?3 AND states.key BETWEEN ?4 AND ?5
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,7 @@ async def examine(settings: Settings, roles: Sequence[str]) -> AsyncIterator[Fin
     """Everything that `coexist run` with these roles needs before it can start."""
     if "ingest" in roles:
         yield _secrets(settings)
+        yield _verify_token(settings)
     yield _admin_token(settings)
     for finding in (*encryption_keys(settings), *machine(settings.data_dir), *_ledger(settings)):
         yield finding
@@ -57,7 +69,10 @@ async def examine(settings: Settings, roles: Sequence[str]) -> AsyncIterator[Fin
     else:
         yield _owner(settings.data_dir)
         yield _file(settings)
-    for finding in _ports(settings, roles):
+    if not {"sender", "media"}.isdisjoint(roles):
+        for finding in _access_tokens(settings):
+            yield finding
+    for finding in (*_traces(), *_ports(settings, roles)):
         yield finding
 
 
@@ -142,6 +157,45 @@ def _secrets(settings: Settings) -> Finding:
     return Finding("app secret", None if short else True, short or f"{count} set")
 
 
+def _verify_token(settings: Settings) -> Finding:
+    if settings.meta_verify_token is not None:
+        return Finding("verify token", ok=True, says="set")
+    says = "not set: webhooks are taken, and Meta's handshake is refused until COEXIST_META_VERIFY_TOKEN is set"
+    return Finding("verify token", ok=None, says=says)
+
+
+def _access_tokens(settings: Settings) -> Iterator[Finding]:
+    """For how many of the known numbers there is an access token: the installation's, or their own."""
+    path, default = settings.data_dir / FILE_NAME, settings.meta_access_token is not None
+    embedded = not settings.kafka_bootstrap_servers and settings.database_url is None
+    try:
+        known, own = _numbers_in(path) if embedded and path.exists() else (set[str](), set[str]())
+    except apsw.Error:
+        return  # told of the file itself
+    without = set() if default else known - own
+    given = f"for {len(known) - len(without)} of {len(known)} known numbers"
+    if default:
+        yield Finding("access tokens", ok=True, says=f"{given}, {len(known & own)} with their own" if known else "set")
+    elif known and not without:
+        yield Finding("access tokens", ok=True, says=f"{given}, each with its own")
+    else:
+        mend = f"`coexist numbers add {min(without, default='NUMBER')} --token-file FILE`, or COEXIST_META_ACCESS_TOKEN"
+        says = f"{given if known else 'not set'}; what a number without one sends is rejected (no_token): {mend}"
+        yield Finding("access tokens", ok=None, says=says)
+
+
+def _numbers_in(path: Path) -> tuple[set[str], set[str]]:
+    """The numbers in a data folder's file, and those with a token of their own. Raises apsw.Error."""
+    with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+        partitions = partitions_of(connection) or 0
+
+        def keyed(processor: str, prefix: str) -> set[str]:
+            asked = (partitions, SHARDS_MAX, processor, prefix, f"{prefix}￿")
+            return {key.removeprefix(prefix) for (key,) in connection.execute(KEYS, asked)}
+
+        return keyed(MESSAGES, number_key("")), keyed(access_tokens.NAME, access_tokens.key_of(""))
+
+
 def _admin_token(settings: Settings) -> Finding:
     try:
         guarded(settings)
@@ -170,6 +224,15 @@ def _file(settings: Settings) -> Finding:
         return Finding("data file", ok=True, says=f"{settings.partitions} partitions")
     fix = str(PartitionsChanged(made_with, settings.partitions))
     return Finding("data file", ok=False, says=f"made with {made_with} partitions", fix=fix)
+
+
+def _traces() -> Iterator[Finding]:
+    """The collector, where the environment names one."""
+    try:
+        if is_wanted(os.environ):
+            yield Finding("collector of traces", ok=True, says="is named")
+    except SettingsError as problem:
+        yield Finding("collector of traces", ok=False, says="cannot be used", fix=str(problem))
 
 
 def _ports(settings: Settings, roles: Sequence[str]) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ right one; a bad value is one plain sentence.
 """
 
 import difflib
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from services.arguments import is_address
 
 PREFIX = "COEXIST_"
 SECRET_LENGTH_MIN = 32
+PORT_MAX = 65_535
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 STATE_DAYS_MIN = 8
 """Meta repeats webhooks for seven days, and the states are what knows a repeat."""
@@ -68,6 +70,39 @@ def _sendable(token: SecretStr) -> SecretStr:
     if re.fullmatch(r"[!-~]+", token.get_secret_value()) is None:
         raise ValueError("must be ASCII letters, digits and signs, without blanks, and not empty")
     return token
+
+
+def _version(text: str) -> str:
+    if re.fullmatch(r"v[1-9][0-9]?\.[0-9]{1,2}", text) is None:
+        raise ValueError("must be a version of the Graph API like v24.0")
+    return text
+
+
+def _hosts(hosts: list[str]) -> list[str]:
+    """Lower-case, as addresses are compared."""
+    for host in hosts:
+        named = re.fullmatch(r"\w[\w.-]*(?::([0-9]{1,5}))?", host)
+        if named is None and not _is_ipv6(host):
+            raise ValueError(
+                "must be hosts like crm.internal or crm.internal:8443, without https:// and without a path"
+            )
+        if named is not None and named[1] and not 1 <= int(named[1]) <= PORT_MAX:
+            raise ValueError(f"must have ports from 1 to {PORT_MAX}, such as crm.internal:8443")
+    return [host.lower() for host in hosts]
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _said(word: SecretStr) -> SecretStr:
+    if not word.get_secret_value().strip():
+        raise ValueError("must not be empty: choose any long text, and write the same one into Meta's webhook settings")
+    return word
 
 
 Address = Annotated[str, AfterValidator(_address)]
@@ -115,7 +150,9 @@ class Settings(BaseModel):
     meta_app_secrets: Annotated[list[SecretStr], BeforeValidator(_listed)] = Field(
         [], description="app secrets, comma-separated; all are valid, so that they can be rotated"
     )
-    meta_verify_token: SecretStr | None = Field(None, description="the verify token of Meta's handshake")
+    meta_verify_token: Annotated[SecretStr, AfterValidator(_said)] | None = Field(
+        None, description="the verify token of Meta's handshake"
+    )
     meta_access_token: Token | None = Field(None, description="the access token of numbers without their own")
     encryption_keys: Annotated[list[SecretStr], BeforeValidator(_listed)] = Field(
         [], description="keys for secrets at rest, 32 bytes in base64, comma-separated; the first seals, all unseal"
@@ -128,7 +165,7 @@ class Settings(BaseModel):
     )
     meta_app_id: str = Field("", description="the Meta app's id")
     meta_graph_url: Address = Field("https://graph.facebook.com", description="the Graph API's address")
-    meta_graph_version: str = Field("v26.0", description="the Graph API's version")
+    meta_graph_version: Annotated[str, AfterValidator(_version)] = Field("v26.0", description="the Graph API's version")
     registration: Literal["auto", "listed"] = Field(
         "auto", description="who may be a number: any that is signed, or added"
     )
@@ -151,7 +188,7 @@ class Settings(BaseModel):
     contacts: Literal["all", "customers", "none"] = Field(
         "all", description="whose entries of the address book are kept: all, only people who wrote, none"
     )
-    relay_hosts: Annotated[list[str], BeforeValidator(_listed)] = Field(
+    relay_hosts: Annotated[list[str], BeforeValidator(_listed), AfterValidator(_hosts)] = Field(
         [],
         description="hosts of your own network, name or name:port, that a relay may reach and by http, comma-separated",
     )

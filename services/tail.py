@@ -1,6 +1,7 @@
 """`coexist tail`: the events of a topic, from Kafka, or from the embedded file without writing to it."""
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,14 @@ from services.sqlite_file import owner_of
 
 LOOK_EVERY_S = 0.05
 BATCH_RECORDS = 500
+
+_ESCAPE = re.compile(
+    r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
+    r"|u([0-9a-fA-F]{4})|.)",
+    re.DOTALL,
+)
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, further ends of lines, what turns the direction of text, and halves of characters."""
 
 
 def tail(
@@ -108,7 +117,25 @@ def _line(record: Record, *, as_json: bool) -> str:
         return orjson.dumps(cloudevent(record)).decode()
     event = record.event
     seq = f" #{event.seq}" if event.seq else ""
-    return f"{rfc3339(event.at)} {record.partition}/{record.offset}{seq} {event.type} {event.number} {_text(record)}"
+    place = f"{rfc3339(event.at)} {record.partition}/{record.offset}{seq}"
+    return legible(f"{place} {event.type} {event.number} {_text(record)}")
+
+
+def legible(text: str) -> str:
+    """JSON for people: what was escaped stands as it is, and what would move a terminal's cursor, or text, is escaped.
+
+    It stays the same JSON.
+    """
+    return _UNFIT.sub(lambda found: f"\\u{ord(found[0]):04x}", _ESCAPE.sub(_spoken, text))
+
+
+def _spoken(escape: re.Match[str]) -> str:
+    """The character that an escape means, unless it must stay one."""
+    units = "".join(group or "" for group in escape.groups())
+    if not units:
+        return escape[0]
+    character = bytes.fromhex(units).decode("utf-16-be", errors="surrogatepass")
+    return escape[0] if character in '"\\' or _UNFIT.match(character) else character
 
 
 def _text(record: Record) -> str:

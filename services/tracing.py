@@ -18,6 +18,7 @@ from ingest.bodies import Receive
 from ingest.webhook import Append, Scope
 from ingest.webhook import Send as Answer
 from schemas.ports import Event
+from services.arguments import is_address
 from services.runner import Observer
 from services.settings import SettingsError
 
@@ -95,21 +96,33 @@ class Tracing:
 def tracing_of(environment: Mapping[str, str], system: str, prefix: str) -> Tracing:
     """Spans where a collector is named, else none. `system` is what the topics stand on, `prefix` that of their names.
 
-    Raises SettingsError for a protocol that is not spoken here.
+    Raises SettingsError like `is_wanted`.
     """
-    endpoint = next((environment[name] for name in ENDPOINTS if environment.get(name)), "")
-    disabled = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
-    if not endpoint or disabled or environment.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
+    if not is_wanted(environment):
         return Tracing()
-    protocol = next((environment[name] for name in PROTOCOLS if environment.get(name)), PROTOCOL)
-    if protocol != PROTOCOL:
-        raise SettingsError(
-            f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}, but traces leave by {PROTOCOL} alone. "
-            f"Set it to {PROTOCOL}, and OTEL_EXPORTER_OTLP_ENDPOINT to the collector's HTTP port (4318)."
-        )
     try:
         from services.spans import Spans, exporting  # noqa: PLC0415 - an optional extra
     except ImportError:
         log.warning("tracing_off", fix="Install coexist[otel], or unset OTEL_EXPORTER_OTLP_ENDPOINT.")
         return Tracing()
     return Spans(exporting(), system, prefix)
+
+
+def is_wanted(environment: Mapping[str, str]) -> bool:
+    """Whether the environment names a collector. Raises SettingsError for no address, and a protocol not spoken here.
+
+    The address is not quoted: collectors' often carry a key.
+    """
+    named = next((name for name in ENDPOINTS if environment.get(name)), "")
+    disabled = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    if not named or disabled or environment.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
+        return False
+    if not is_address(environment[named]):
+        raise SettingsError(f"{named} must be an address like http://collector:4318.")
+    protocol = next((environment[name] for name in PROTOCOLS if environment.get(name)), PROTOCOL)
+    if protocol != PROTOCOL:
+        raise SettingsError(
+            f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}, but traces leave by {PROTOCOL} alone. "
+            f"Set it to {PROTOCOL}, and OTEL_EXPORTER_OTLP_ENDPOINT to the collector's HTTP port (4318)."
+        )
+    return True

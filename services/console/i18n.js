@@ -13,6 +13,12 @@ export function word(prefix, name) {
   return texts[`${prefix}_${name}`] ?? String(name ?? "").replaceAll("_", " ");
 }
 
+/** Returns what a reason means and, where there is something to do about it, what. */
+export function why(reason) {
+  const fix = t(`fix_${reason}`);
+  return fix.startsWith("fix_") ? word("reason", reason) : `${word("reason", reason)}. ${fix}`;
+}
+
 export function firstLanguage() {
   const asked = [remembered(), ...navigator.languages.map((tag) => tag.slice(0, 2))];
   return asked.find((tag) => LANGUAGES.includes(tag)) ?? "en";

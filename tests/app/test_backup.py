@@ -8,9 +8,12 @@ from collections import Counter
 
 import apsw
 import pytest
+import structlog
 from click.testing import CliRunner
 
 from schemas.tokens import read_token
+from schemas.topics import DAY_S
+from services.app import open_app
 from services.backup import NotCopied, copy
 from services.cli import main
 from services.edition import FILE_NAME
@@ -126,6 +129,30 @@ def test_a_copy_made_by_other_means_is_fenced_by_word(tmp_path):
     assert "are not sent" in said.stdout
     with apsw.Connection(str(folder / FILE_NAME)) as file:
         assert file.execute("SELECT count(*) FROM installation WHERE name = 'restored'").get == 1
+
+
+async def test_a_service_on_what_was_put_back_says_so_at_each_start(tmp_path):
+    folder, copied = tmp_path / "data", tmp_path / "backup.db"
+    assert await started(folder) == []
+    copy(folder / FILE_NAME, copied, time.time())
+    put_back(folder, copied)
+    (first,), (second,) = await started(folder), await started(folder)
+    assert (first["log_level"], second["log_level"], "not sent" in second["fix"]) == ("warning", "warning", True)
+    (later,) = await started(folder, clock=lambda: time.time() + 2 * DAY_S)
+    assert (later["log_level"], later["seconds"] >= 2 * DAY_S) == ("info", True)
+    (tmp_path / "other").mkdir()
+    assert (
+        await asyncio.to_thread(coexist, "restored", data_dir=tmp_path / "other", partitions=PARTITIONS)
+    ).stderr == ""
+    assert len(await started(tmp_path / "other")) == 1
+
+
+async def started(folder, **wiring):
+    """What a service says of a backup when it starts."""
+    with structlog.testing.capture_logs() as lines:
+        async with open_app(settings(folder), [], **wiring):
+            pass
+    return [line for line in lines if line["event"] == "restored"]
 
 
 def test_a_backup_overwrites_nothing_and_is_for_its_owner_alone(tmp_path):

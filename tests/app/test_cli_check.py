@@ -4,19 +4,25 @@ import asyncio
 import fcntl
 import os
 import socket
+from base64 import b64encode
 from functools import partial
 
 import apsw
+import httpx
 import pytest
 import structlog
 from click.testing import CliRunner
 
 from services.app import open_app
 from services.cli import main
+from services.relay_target import is_own
 from services.settings import SettingsError, load
-from tests.app.rig import service
+from services.tracing import tracing_of
+from tests.app.rig import service, until
 from tests.app.rig import settings as app_settings
 from tests.processes import environment, free_port, settings_for
+
+KEY = b64encode(os.urandom(32)).decode()
 
 
 def check(folder, *arguments, **more):
@@ -118,6 +124,46 @@ def test_without_an_app_secret_only_ingest_is_refused(tmp_path):
     assert check(tmp_path, "--roles", "sender", meta_app_secrets="")[0] == 0
 
 
+def test_an_empty_verify_token_is_2_and_none_is_worth_a_thought(tmp_path):
+    refused = CliRunner().invoke(main, ["run", "--check"], env=environment(meta_verify_token=""))
+    assert (refused.exit_code, "COEXIST_META_VERIFY_TOKEN must not be empty" in refused.output) == (2, True)
+    without = {**settings_for(tmp_path / "data"), "port": 0, "admin_port": 0}
+    del without["meta_verify_token"]
+    result = CliRunner().invoke(main, ["run", "--check"], env=environment(**without))
+    assert (result.exit_code, "Meta's handshake is refused until" in result.output) == (0, True)
+    assert "verify token                 set" in check(tmp_path)[1]
+
+
+def unkeyed(folder):
+    """Code and output of a check without an access token of the installation."""
+    given = {**settings_for(folder / "data"), "port": 0, "admin_port": 0, "partitions": 2}
+    del given["meta_access_token"]
+    result = CliRunner().invoke(main, ["run", "--check"], env=environment(**given, encryption_keys=KEY))
+    return result.exit_code, result.output
+
+
+async def test_it_is_said_for_how_many_numbers_there_is_an_access_token(tmp_path):
+    code, output = await asyncio.to_thread(unkeyed, tmp_path)
+    assert (code, "not set; what a number without one sends is rejected (no_token)" in output) == (0, True)
+    keyless = {"meta_access_token": None, "encryption_keys": KEY}
+    async with service(tmp_path / "data", about=keyless) as rig:
+        for number in ("111", "222"):
+            await rig.admin.post("/v1/numbers", json={"number": number, "token": f"EAA{number}"})
+        await rig.admin.post("/v1/numbers", json={"number": "333"})
+        await until(lambda: knows(rig, 3))
+    code, output = await asyncio.to_thread(unkeyed, tmp_path)
+    assert (code, "for 2 of 3 known numbers" in output, "coexist numbers add 333 " in output) == (0, True, True)
+    keyed = {"partitions": 2, "encryption_keys": KEY}
+    code, output = await asyncio.to_thread(partial(check, tmp_path, **keyed))
+    assert (code, "for 3 of 3 known numbers, 2 with their own" in output, "EAA" in output) == (0, True, False)
+    _, output = await asyncio.to_thread(partial(check, tmp_path, "--roles", "ingest", **keyed))
+    assert "access tokens" not in output
+
+
+async def knows(rig, count):
+    return len((await rig.admin.get("/v1/numbers")).json()["numbers"]) == count
+
+
 def test_a_cluster_that_does_not_answer_is_said_so_within_seconds(tmp_path):
     pytest.importorskip("aiokafka")
     pytest.importorskip("asyncpg")
@@ -137,6 +183,8 @@ def test_a_cluster_that_does_not_answer_is_said_so_within_seconds(tmp_path):
         ("ADMIN_TOKEN", ""),
         ("ADMIN_TOKEN", "two words"),
         ("META_ACCESS_TOKEN", "EAA…"),
+        ("META_VERIFY_TOKEN", ""),
+        ("META_VERIFY_TOKEN", " "),
         ("META_GRAPH_URL", "graph.facebook.com"),
         ("META_GRAPH_URL", "https://"),
         ("META_GRAPH_URL", "https://graph facebook.com"),
@@ -144,13 +192,23 @@ def test_a_cluster_that_does_not_answer_is_said_so_within_seconds(tmp_path):
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka"),
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092,"),
         ("TRUSTED_PROXIES", "-1"),
+        ("META_GRAPH_VERSION", ""),
+        ("META_GRAPH_VERSION", "24.0"),
+        ("META_GRAPH_VERSION", "v24"),
+        ("META_GRAPH_VERSION", "v24.0/"),
+        ("RELAY_HOSTS", "https://crm.internal"),
+        ("RELAY_HOSTS", "crm.internal/hook"),
+        ("RELAY_HOSTS", "crm.internal:port"),
+        ("RELAY_HOSTS", "crm.internal:0"),
+        ("RELAY_HOSTS", "crm.internal,*.internal"),
+        ("RELAY_HOSTS", "[::1]:8080"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_by_name_and_no_secret_is_quoted(tmp_path, name, value):
     with pytest.raises(SettingsError) as refused:
         load({f"COEXIST_{name}": value}, tmp_path / "none")
     assert str(refused.value).startswith(f"COEXIST_{name} ")
-    assert (value in str(refused.value)) == ("TOKEN" not in name or not value)
+    assert (value in str(refused.value)) == ("TOKEN" not in name or not value.strip())
 
 
 def test_a_secret_is_never_quoted_whatever_its_name(tmp_path):
@@ -164,6 +222,24 @@ def test_values_that_can_work_are_taken(tmp_path):
         assert load({"COEXIST_ADMIN_URL": url}, tmp_path / "none").admin_url == url
     servers = "kafka-1:9092, kafka-2:9092,[::1]:9092"
     assert load({"COEXIST_KAFKA_BOOTSTRAP_SERVERS": servers}, tmp_path / "none").kafka_bootstrap_servers == servers
+
+
+def test_hosts_of_relays_are_compared_as_addresses_are(tmp_path):
+    given = "crm.internal, CRM.internal:8443,10.0.0.7:9,::1,my_app"
+    hosts = load({"COEXIST_RELAY_HOSTS": given}, tmp_path / "none").relay_hosts
+    assert hosts == ["crm.internal", "crm.internal:8443", "10.0.0.7:9", "::1", "my_app"]
+    assert is_own(httpx.URL("https://Crm.Internal:8443/x"), hosts)
+    assert is_own(httpx.URL("http://[::1]:7/x"), hosts)
+
+
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
+def test_a_collector_without_a_scheme_is_2_and_not_quoted(tmp_path, name):
+    given = environment(**{**settings_for(tmp_path / "data"), "port": 0, "admin_port": 0})
+    result = CliRunner().invoke(main, ["run", "--check"], env=given | {name: "k3y@collector:4318"})
+    assert (result.exit_code, f"{name} must be an address like http://" in result.output) == (2, True)
+    assert "k3y" not in result.output
+    with pytest.raises(SettingsError, match=name):
+        tracing_of({name: "k3y@collector:4318"}, "sqlite", "coexist")
 
 
 def test_the_version_of_sqlite_is_looked_at(tmp_path):

@@ -97,9 +97,8 @@ def test_tail_without_a_data_folder_says_what_to_start(tmp_path):
 
 
 def test_send_prints_the_command_id_and_with_wait_its_outcomes(known):
-    command_id, *steps = lines(
-        known.run("send", "--number", NUMBER, "--to", CONTACT, "--text", "Bon dia", "--wait", 10)
-    )
+    by_bot = ("--number", NUMBER, "--to", CONTACT, "--text", "Bon dia", "--origin", "bot")
+    command_id, *steps = lines(known.run("send", *by_bot, "--wait", 10))
     assert [step.split()[1] for step in steps] == ["send.requested", "send.attempted", "send.accepted"]
     assert until_told(known, "sends", "send.accepted", command_id)["data"]["command_id"] == command_id
 
@@ -131,6 +130,30 @@ def test_send_takes_the_data_of_a_command_from_a_file_and_from_standard_input(kn
     assert known.run("send", "--json", file).exit_code == 2
 
 
+def test_a_send_by_hand_is_a_person_s_unless_it_says_otherwise(known, tmp_path):
+    def author(*arguments):
+        command_id = lines(known.run("send", *arguments, "--wait", 10))[0]
+        return until_told(known, "outbound", "send.requested", command_id)["data"]["origin"]
+
+    by_hand = ("--number", NUMBER, "--to", CONTACT, "--text", "A mà")
+    assert author(*by_hand) == "agent"
+    assert author(*by_hand, "--origin", "campaign") == "campaign"
+    file = tmp_path / "command.json"
+    data = {"number": NUMBER, "to": CONTACT, "message": {"type": "text", "text": {"body": "x"}}, "origin": "campaign"}
+    file.write_text(json.dumps(data))
+    assert author("--json", file) == "campaign"
+    assert author("--json", file, "--origin", "agent") == "agent"
+    assert known.run("send", *by_hand, "--origin", "me").exit_code == 2
+
+
+def test_a_refusal_is_a_sentence_with_its_fix_and_its_code(known):
+    told = known.run("send", "--number", NUMBER, "--to", CONTACT, "--text", "x", "--origin", "bot", "--wait", 5)
+    assert told.exit_code == 1  # an agent wrote just before
+    assert (
+        "The command was withdrawn: a person answered first (taken_over). Wait until the person is done" in told.output
+    )
+
+
 def test_send_cancels_what_has_not_gone(known, tmp_path):
     file = tmp_path / "later.json"
     message = {"type": "text", "text": {"body": "més tard"}}
@@ -147,7 +170,8 @@ def test_send_cancels_what_has_not_gone(known, tmp_path):
 def test_send_that_lacks_something_or_gets_no_outcome_says_so(known):
     assert known.run("send", "--number", NUMBER).exit_code == 2
     nobody = known.run("send", "--number", "1", "--to", CONTACT, "--text", "x", "--wait", 5)
-    assert (nobody.exit_code, "unknown_number" in nobody.output) == (1, True)
+    assert (nobody.exit_code, "rejected: the number is not known (unknown_number)." in nobody.output) == (1, True)
+    assert "`coexist numbers list`" in nobody.output
 
 
 def test_numbers_are_listed_paused_and_resumed(known):
@@ -158,6 +182,16 @@ def test_numbers_are_listed_paused_and_resumed(known):
         assert time.monotonic() < end
     assert lines(known.run("numbers", "resume", NUMBER)) == [f"{NUMBER}: resumed"]
     assert lines(known.run("numbers", "add", "106540352249999")) == ["106540352249999"]
+
+
+def test_how_many_people_a_number_may_write_to_first_is_shown(known):
+    assert "people" not in known.run("numbers", "list").output
+    assert lines(known.run("trigger", "quality")) == ["quality: 200"]
+    end = time.monotonic() + 10
+    while "  2000 new people a day" not in known.run("numbers", "list").output:
+        assert time.monotonic() < end
+    shown = json.loads("".join(lines(known.run("numbers", "show", NUMBER))))
+    assert (shown["people_per_day"], shown["people_begun"]) == (2000, 0)
 
 
 def test_suppress_adds_lists_and_removes(known):

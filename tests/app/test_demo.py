@@ -1,8 +1,10 @@
 """`coexist demo`: the first thing anybody runs, as they run it."""
 
+import json
 import tempfile
 from pathlib import Path
 
+from services import console
 from tests.processes import COEXIST, Process, coexist, environment
 
 SECONDS = 8
@@ -13,7 +15,7 @@ ROWS = (
     "gaps in seq",
     "sends accepted",
     "echoes received",
-    "duplicates dropped",
+    "repeats dropped",
     "own echoes matched",
     "echo latency p50 / p99",
 )
@@ -30,6 +32,12 @@ def test_the_demo_ends_by_itself_with_a_ledger_that_balances(tmp_path):
     assert all(row in result.stdout for row in ROWS)
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_figures_of_the_page_and_the_terminal_have_two_names():
+    texts = json.loads((Path(console.__file__).parent / "i18n" / "en.json").read_text())
+    assert "repeats dropped" not in texts.values()
+    assert not any("duplicates" in one.lower() for one in (*texts.values(), *ROWS))
 
 
 def test_the_demo_ends_with_0_when_it_is_interrupted_and_leaves_nothing_behind(tmp_path):

@@ -5,6 +5,7 @@ import time
 from base64 import b64encode
 
 import httpx
+import structlog
 
 from services.doctor import Doctor
 from services.doctor_echo import EchoTest, sandbox_at
@@ -51,6 +52,25 @@ async def test_a_whole_installation_has_nothing_to_mend(tmp_path):
             *(f"number {NUMBER}", "handshake", "wrong verify token", "signed webhook", "unsigned webhook"),
             *("Graph", "clock", "token", f"numbers of {WABA}", f"subscription of {WABA}", "fields of the app"),
         ]
+
+
+async def test_a_look_raises_no_alarm_in_what_it_looks_at(tmp_path):
+    async with together(tmp_path) as rig:
+        await rig.customer()
+        await ready(rig)
+        before = await refusals(rig)
+        with structlog.testing.capture_logs() as lines:
+            for about in ({}, {"meta_verify_token": "another"}):
+                assert (await examine(rig, **about))["unsigned webhook" if not about else "handshake"].says
+        assert await refusals(rig) == before
+        assert [line for line in lines if line["event"] == "webhooks_refused"] == []
+        assert (await rig.admin.get(rig.webhook)).status_code == 403
+        assert await refusals(rig) != before
+
+
+async def refusals(rig):
+    told = (await rig.admin.get("/metrics")).text.splitlines()
+    return [line for line in told if line.startswith("coexist_ingest_requests_total") and "accepted" not in line]
 
 
 WRONG = [

@@ -5,6 +5,10 @@ import contextlib
 
 import pytest
 
+from schemas.topics import TIMELINE
+from services.media_address import Forbidden, resolved
+from services.relay_registry import Wanted
+from services.relay_target import WrongAddress, reachable, target
 from tests.app.relay_receiver import receiver
 from tests.app.rig import service, until
 from tests.app.sandbox_receiver import NUMBER
@@ -233,8 +237,8 @@ async def test_the_test_event_is_signed_and_its_answer_is_told(tmp_path):
 async def test_a_redirect_is_not_followed_and_private_addresses_are_never_asked(tmp_path):
     there = receiver()
     async with service(tmp_path) as rig, there.listening():
-        answer = await rig.admin.post("/v1/relays", json={"url": f"https://127.0.0.1:{there.port}/x"})
-        relay_id = answer.json()["relay_id"]
+        wanted = Wanted(f"https://127.0.0.1:{there.port}/x", (TIMELINE,), (), (), from_start=False, secret="")
+        relay_id = (await rig.app.relaying.registry.add(wanted)).relay_id  # a name may come to lead there later
         told = (await rig.admin.post(f"/v1/relays/{relay_id}/test")).json()
         assert told["answer"] == "forbidden_address"
         assert there.seen == []
@@ -243,6 +247,35 @@ async def test_a_redirect_is_not_followed_and_private_addresses_are_never_asked(
         there.mood, there.headers = 302, {"location": there.url}
         assert (await rig.admin.post(f"/v1/relays/{relay_id}/test")).json()["answer"] == "302"
         assert len(there.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [
+        ("127.0.0.1:9", "COEXIST_RELAY_HOSTS"),
+        ("10.1.2.3", "COEXIST_RELAY_HOSTS"),
+        ("2130706433", "COEXIST_RELAY_HOSTS"),
+        ("[::1]", "COEXIST_RELAY_HOSTS"),
+        ("[::ffff:10.1.2.3]", "COEXIST_RELAY_HOSTS"),
+        ("a..b", "looked up"),
+        (f"{'a' * 64}.com", "looked up"),
+    ],
+)
+async def test_what_a_courier_would_refuse_is_refused_at_the_door(host, named):
+    with pytest.raises(WrongAddress, match=named):
+        await reachable(f"https://{host}/x", ["crm.internal"], resolved)
+    with pytest.raises(Forbidden):
+        await target(f"https://{host}/x", ["crm.internal"], resolved)
+
+
+async def test_a_name_without_an_address_may_get_one_and_one_that_cannot_be_is_no_defect():
+    async def nowhere(_):
+        raise OSError
+
+    await reachable("https://crm.example/x", [], nowhere)
+    await reachable("https://10.1.2.3/x", ["10.1.2.3"], resolved)
+    with pytest.raises(OSError, match="looked up"):
+        await resolved("a..b")
 
 
 @pytest.mark.parametrize(
@@ -255,6 +288,7 @@ async def test_a_redirect_is_not_followed_and_private_addresses_are_never_asked(
         ({"url": "https://example.org/", "secret": "whsec_short"}, "whsec_"),
         ({"url": "https://example.org/", "topic": "timeline"}, "topic"),
         ({"topics": ["timeline"]}, "url"),
+        ({"url": "https://localhost/x"}, "COEXIST_RELAY_HOSTS"),
     ],
 )
 async def test_a_relay_that_could_not_work_is_refused_with_the_reason(tmp_path, body, named):

@@ -78,3 +78,8 @@ def test_the_spanish_and_the_catalan_page_say_the_same_and_give_the_commands_of_
                 command = re.split(r"\s{2,}#|…", line)[0].strip()
                 assert command in english, command
     assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.es.md", "README.ca.md"])
+def test_a_subscriber_learns_where_the_api_is_described(name):
+    assert "`/openapi.json`" in (ROOT / name).read_text()

@@ -36,10 +36,16 @@ function cells(one, limit, row, look) {
   const headroom = limit.headroom === undefined ? "–" : `${count(100 * limit.headroom)} %${limit.slowed_until ? ` · ${t("slowed")}` : ""}`;
   return [
     once(row, "number", () => link("conversations", one.number, one.number)),
-    one.business_phone ? `+${one.business_phone}` : "–", word("life", one.life), sending, t("per_s", { n: count(one.rate_per_s) }), headroom,
+    one.business_phone ? `+${one.business_phone}` : "–", word("life", one.life), sending, rate(one), headroom,
     t("open_waiting", { open: count(limit.open ?? 0), waiting: count(limit.lanes_waiting ?? 0) }),
     actions(one, row, look),
   ];
+}
+
+/** Messages a second and, where Meta has told it, how many people a day the number may write to first. */
+function rate(one) {
+  const tier = one.people_per_day === "unlimited" ? t("people_unlimited") : t("people_a_day", { n: count(one.people_per_day ?? 0) });
+  return t("per_s", { n: count(one.rate_per_s) }) + (one.people_per_day ? ` · ${tier}` : "");
 }
 
 /** One button that pauses or resumes; it keeps the focus while its word changes. */

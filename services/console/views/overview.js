@@ -12,7 +12,7 @@ const LEADS_TO = {
   not_sending: "numbers", ambiguous: "sends", unresolved: "sends", dead_letters: "letters",
 };
 const FIGURES = ["items_in", "messages", "sends_out"];
-const TOTALS = [["items", "total_items"], ["messages", "total_messages"], ["duplicates", "total_duplicates"]];
+const TOTALS = [["items", "total_items"], ["messages", "total_messages"], ["duplicates", "total_known"]];
 
 export async function show(root, parts, { signal, every }) {
   const problems = make("ul", { class: "problems" });

@@ -1,7 +1,7 @@
 // A command's story.
 
 import { call, get } from "../api.js";
-import { t, when, word } from "../i18n.js";
+import { t, when, why, word } from "../i18n.js";
 import { button, head, keep, make, say, write } from "../page.js";
 
 const LOOK_MS = 1000;
@@ -35,7 +35,7 @@ export async function show(root, [id], { signal, every }) {
     cancel.hidden = found.state !== "queued";
     keep(steps, found.story.map((step, i) => ({ ...step, i })), {
       key: (step) => step.i,
-      build: (step) => make("li", {}, make("time", {}, when(typeof step.at === "number" ? step.at * 1000 : step.at, true)), " ", make("b", {}, step.event), ` ${step.detail ? word("reason", step.detail) : ""}`),
+      build: (step) => make("li", {}, make("time", {}, when(typeof step.at === "number" ? step.at * 1000 : step.at, true)), " ", make("b", {}, step.event), ` ${step.detail ? why(step.detail) : ""}`),
       draw: () => {},
     });
   });
