@@ -13,7 +13,6 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from services.sandbox import faults, triggers
-from services.sandbox.delivery import NO_TROUBLE, Trouble
 from services.sandbox.faults import FaultError
 from services.sandbox.graph import answer
 from services.sandbox.history import HistoryPlan, import_history
@@ -26,23 +25,6 @@ PREFIX = "/sandbox/api"
 BODY_BYTES_MAX = 1 << 20  # the largest control body is a few hundred bytes
 ITEMS_PER_CHUNK = 1000
 S = TypeVar("S", bound=msgspec.Struct)
-
-
-class Writing(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of customer/messages and app/messages; `at` is Unix time, for messages from the past.
-
-    `trouble` is for the delivery of this message alone: `{"duplicate": true, "drop200": true, "late_ms": 5000}`.
-    """
-
-    number: str
-    contact: str
-    text: str = ""
-    kind: str = "text"
-    name: str | None = None
-    reply_to: str | None = None
-    at: float | None = None
-    hidden: bool | None = None
-    trouble: Trouble = NO_TROUBLE
 
 
 class Change(msgspec.Struct, forbid_unknown_fields=True):
@@ -201,12 +183,12 @@ class Control:
 
     async def customer_messages(self, request: Request) -> Response:
         """Let a customer write."""
-        message = self._meta.customer_writes(_draft(await _read(request, Writing)))
+        message = self._meta.customer_writes(await _read(request, Draft))
         return answer({"wamid": message.wamid, "contact": message.contact}, 201)
 
     async def app_messages(self, request: Request) -> Response:
         """Let the owner write in the Business App."""
-        message = self._meta.app_writes(_draft(await _read(request, Writing)))
+        message = self._meta.app_writes(await _read(request, Draft))
         return answer({"wamid": message.wamid, "contact": message.contact}, 201)
 
     async def customer_read(self, request: Request) -> Response:
@@ -330,11 +312,6 @@ class Control:
             "window_expires_s": chat.window_expires_s,
             "count": len(chat.messages),
         }
-
-
-def _draft(writing: Writing) -> Draft:
-    fields = msgspec.structs.asdict(writing)
-    return Draft(at_s=fields.pop("at"), **fields)
 
 
 async def _ndjson(items: Iterator[Item]) -> AsyncIterator[bytes]:

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from services.sandbox import contents, wire
 from services.sandbox.config import Number, SandboxConfig
@@ -27,9 +28,12 @@ UNDELIVERABLE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """What a person types: kind and text, perhaps as an answer, as somebody new, or back-dated."""
+class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"at_s": "at"}):
+    """What a person types: kind and text, perhaps as an answer, as somebody new, or back-dated to `at`, in Unix time.
+
+    It is the body of customer/messages and app/messages. `trouble` is for the delivery of this message alone:
+    `{"duplicate": true, "drop200": true, "late_ms": 5000}`.
+    """
 
     number: str
     contact: str
