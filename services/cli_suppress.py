@@ -1,27 +1,17 @@
 """`coexist suppress`: who is not to be written to."""
 
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import click
 
 from services.arguments import META_ID
-from services.failure import settings_or_exit
-
-if TYPE_CHECKING:
-    from services.admin_client import AdminClient
+from services.failure import admin_client
 
 PAGE = 1_000
 
 number_option = click.option("--number", type=META_ID, required=True, help="Phone number id of the business.")
 contact_option = click.option("--contact", required=True, help="The person's phone or user id.")
 scope_option = click.option("--all", "everything", is_flag=True, help="Every message, not only marketing.")
-
-
-def _client() -> "AdminClient":
-    from services.admin_client import AdminClient  # noqa: PLC0415
-
-    return AdminClient(settings_or_exit())
 
 
 @click.group()
@@ -62,7 +52,7 @@ def list_suppressions(number: str) -> None:
     after = ""
     while True:
         query = f"number={quote(number)}&limit={PAGE}{after}"
-        page = _client().call("GET", f"/v1/suppressions?{query}")
+        page = admin_client().call("GET", f"/v1/suppressions?{query}")
         for one in page["suppressions"]:
             who = one["contact"].get("wa_id") or one["contact"].get("user_id") or one["conversation_id"]
             for stop in one["stops"]:
@@ -75,6 +65,6 @@ def list_suppressions(number: str) -> None:
 
 def _say(method: str, path: str, number: str, contact: str, *, everything: bool) -> None:
     body = {"number": number, "contact": contact, "scope": "all" if everything else "marketing"}
-    click.echo(f"{number}: {_client().call(method, path, body)['scope']}")
+    click.echo(f"{number}: {admin_client().call(method, path, body)['scope']}")
     if method == "DELETE" and not everything:
         click.echo("What was suppressed with --all stays: take that back with --all.", err=True)
