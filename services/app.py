@@ -7,9 +7,10 @@ then the processors and the calls under way, last the file.
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Any
 
 import httpx
 import structlog
@@ -211,9 +212,7 @@ def _start_privacy(app: App, stack: AsyncExitStack) -> None:
     if isinstance(log_, SqliteLog) and app.edition.read_by_all is not None:
         read_up_to = partial(app.edition.read_by_all, app.inputs())
         keeper = LogKeeper(log_, topics_kept_s(app.settings), read_up_to, app.clock)
-        task = asyncio.create_task(keeper.run(), name="retention")
-        app.tasks.append(task)
-        stack.push_async_callback(_stop_processor, task)
+        _begin(app, stack, keeper.run(), "retention")
 
 
 def _start_media(app: App, stack: AsyncExitStack, transport: httpx.AsyncBaseTransport | None) -> None:
@@ -251,9 +250,7 @@ def _start_relaying(app: App, stack: AsyncExitStack) -> None:
         app.metrics,
     )
     if "relay" in app.roles:
-        task = asyncio.create_task(app.relaying.run(), name="relay")
-        app.tasks.append(task)
-        stack.push_async_callback(_stop_processor, task)
+        _begin(app, stack, app.relaying.run(), "relay")
 
 
 def _tokens(settings: Settings, edition: Edition, sealer: Sealer, clock: Clock) -> AccessTokens:
@@ -281,12 +278,17 @@ def _start(
     drain = partial(_drain, runner)
     keeper = LeaseKeeper(processor.name, app.store, edition.owner, edition.lease_ttl_s, serve, drain)
     app.runners[processor.name], app.keepers[processor.name] = runner, keeper
-    task = asyncio.create_task(keeper.run(app.log.partitions), name=processor.name)
+    _begin(app, stack, keeper.run(app.log.partitions), processor.name)
+
+
+def _begin(app: App, stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
+    """Let this go on beside everything else; should it end, the process ends, and it is stopped with the stack."""
+    task = asyncio.create_task(work, name=name)
     app.tasks.append(task)
-    stack.push_async_callback(_stop_processor, task)
+    stack.push_async_callback(_stop, task)
 
 
-async def _stop_processor(task: asyncio.Task[None]) -> None:
+async def _stop(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
