@@ -107,12 +107,13 @@ async def _positions(
     for part in (last or "").split(",") if last else ():
         place, _, offset = part.rpartition(":")
         topic, _, partition_text = place.rpartition("/")
-        known = topic in topics and _below(partition_text, app.log.partitions) and _below(offset, OFFSETS)
+        known = topic in topics and is_one_of(partition_text, app.log.partitions) and is_one_of(offset, OFFSETS)
         if not known:
             raise HTTPException(400, {"title": "Last-Event-ID is not one of ours", "fix": "Send it as it came."})
         found[topic, int(partition_text)] = int(offset)
     return found
 
 
-def _below(text: str, limit: int) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= len(str(limit)) and int(text) < limit
+def is_one_of(text: str, count: int) -> bool:
+    """Whether a text is one of so many numbers from 0 on. Text of any length is safe."""
+    return text.isascii() and text.isdecimal() and len(text) <= len(str(count)) and int(text) < count

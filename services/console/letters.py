@@ -17,6 +17,7 @@ from fastapi import HTTPException
 from schemas.instants import rfc3339
 from schemas.ports import Commit, Event, Fenced, LogUnavailable, Record, Row, State
 from schemas.topics import DEAD_LETTERS, TOPICS
+from services.api_topics import is_one_of
 from services.running import App
 from services.shard import decode_state
 
@@ -76,7 +77,7 @@ async def letters(app: App) -> list[Letter]:
 async def letter(app: App, letter_id: str) -> Letter:
     """One letter. Raises HTTPException 404."""
     partition, _, offset = letter_id.partition("-")
-    if _below(partition, app.log.partitions) and _below(offset, OFFSETS):
+    if is_one_of(partition, app.log.partitions) and is_one_of(offset, OFFSETS):
         records = await app.log.read(DEAD_LETTERS, int(partition), int(offset), 1)
         if records and records[0].offset == int(offset):
             settled = await app.store.load(NAME, int(partition), [_key(int(offset))])
@@ -157,10 +158,6 @@ async def _records(app: App, partition: int, offset: int, end: int) -> list[Reco
 
 def _letter(record: Record, settled: bytes | None) -> Letter:
     return Letter(record, None if settled is None else decode_state(Settled, settled))
-
-
-def _below(text: str, limit: int) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= len(str(limit)) and int(text) < limit
 
 
 def _key(offset: int) -> str:
