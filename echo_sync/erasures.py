@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from echo_sync.rights import Request, asked, close, request_key
+from schemas.deciding import Deciding
 from schemas.marks import LEDGER_KEY, NOBODY, PRIVACY, TOMBSTONE_KEEP_S, About, Ledger, Tombstone, tombstone_key
 from schemas.ports import Decision, Event, Forget, State, States, Timer
 from schemas.topics import INBOUND
@@ -141,23 +142,12 @@ class Erasures:
         return desk.decision
 
 
-class Desk:
+class Desk(Deciding):
     """One event's decision in the making."""
 
     def __init__(self, states: States, now: float, processors: Sequence[str]) -> None:
-        self.states = states
-        self.now = now
+        super().__init__(states, now)
         self.processors = processors
-        self.decision = Decision()
-
-    def get(self, key: str) -> Any:
-        """A state, with this turn's own changes."""
-        changed = self.decision.states
-        return changed[key] if key in changed else self.states.get(key)
-
-    def put(self, key: str, state: State | None) -> None:
-        """Keep a changed state, or remove one."""
-        self.decision.states[key] = state
 
     def ledger(self) -> Ledger:
         """The shard's ledger, to be changed."""

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from schemas import items
+from schemas.deciding import Deciding
 from schemas.items import Item, Media
 from schemas.marks import NOBODY, About
 from schemas.ports import Decision, Event, Forget, State, States, Timer
@@ -142,19 +143,12 @@ class Fetching:
         return desk.decision
 
 
-class Desk:
+class Desk(Deciding):
     """One event's decision in the making: jobs put aside, opened and closed."""
 
     def __init__(self, states: States, now: float, version: str) -> None:
-        self.states = states
-        self.now = now
+        super().__init__(states, now)
         self.version = version
-        self.decision = Decision()
-
-    def get(self, key: str) -> Any:
-        """A state, with this turn's own changes."""
-        changed = self.decision.states
-        return changed[key] if key in changed else self.states.get(key)
 
     def line_up(self, job: Job) -> None:
         """Let a job wait for a slot, from now on."""
@@ -173,13 +167,13 @@ class Desk:
     def drop(self, job: Job) -> None:
         """Nothing is to be fetched any more."""
         self._release(_key(job))
-        self.decision.states[_key(job)] = None
+        self.put(_key(job), None)
 
     def look_again(self) -> None:
         """See who may have a slot, once this is committed: lines are read as committed."""
         slots = self.slots()
         slots.wake_at = self.now
-        self.decision.states[SLOTS] = slots
+        self.put(SLOTS, slots)
 
     def slots(self) -> Slots:
         """A copy of the open slots."""
@@ -201,14 +195,14 @@ class Desk:
         changed = copy.copy(job)
         changed.open, changed.wake_at, changed.line, changed.place = opened, wake_at, line, place
         changed.attempt = job.attempt if attempt is None else attempt
-        self.decision.states[_key(job)] = changed
+        self.put(_key(job), changed)
 
     def _release(self, key: str) -> None:
         slots = self.slots()
         if key in slots.open:
             slots.open = [other for other in slots.open if other != key]
             slots.wake_at = self.now
-            self.decision.states[SLOTS] = slots
+            self.put(SLOTS, slots)
 
 
 def job_key(number: str, message_id: str) -> str:
@@ -303,7 +297,7 @@ def _fill(desk: Desk) -> None:
     """Give the free slots away, to live messages first."""
     slots = desk.slots()
     slots.open, slots.wake_at = list(slots.open), None
-    desk.decision.states[SLOTS] = slots
+    desk.put(SLOTS, slots)
     for line, most in ((LIVE, OPEN_MAX), (IMPORTED, IMPORTED_OPEN_MAX)):
         waiting = desk.states.heads(line, desk.now, OPEN_MAX) if len(slots.open) < most else []
         for key, _ in waiting:

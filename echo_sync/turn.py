@@ -14,8 +14,9 @@ from echo_sync.automatic import SIGNS, Rhythm, Signs, reviewed
 from echo_sync.contacts import merged
 from echo_sync.identity import Person, Resolution, person_key, resolve
 from echo_sync.message import Message
+from schemas.deciding import Deciding
 from schemas.items import Item
-from schemas.ports import Decision, Event, State, States
+from schemas.ports import Event, States
 from schemas.states import reach_key
 from schemas.topics import ACCOUNT, CONTACTS, TIMELINE
 
@@ -40,31 +41,20 @@ def message_key(number: str, message_id: str) -> str:
     return f"m/{number}/{message_id}"
 
 
-class Turn:
-    """One event's decision in the making: states as they are after what was already decided in it."""
+class Turn(Deciding):
+    """One event's decision in the making, itself a `States` for the functions it calls."""
 
     def __init__(self, rules: Rules, states: States, event: Event | None, now: float) -> None:
+        super().__init__(states, now)
         self.rules = rules
-        self.states = states
         self.event = event
-        self.now = now
         self.number = event.number if event is not None else ""
-        self.decision = Decision()
         self.reviewed: list[tuple[str, Rhythm, Rhythm]] = []
         self.doubted: set[str] = set()
-
-    def get(self, key: str) -> Any:
-        """A state, with this turn's own changes. The turn is itself a `States` for the functions it calls."""
-        changed = self.decision.states
-        return changed[key] if key in changed else self.states.get(key)
 
     def heads(self, line: str, until: float, limit: int) -> list[tuple[str, Any]]:
         """See `States.heads`."""
         return self.states.heads(line, until, limit)
-
-    def put(self, key: str, state: State | None) -> None:
-        """Keep a changed state."""
-        self.decision.states[key] = state
 
     def emit(self, topic: str, kind: str, number: str, subject: str, suffix: str, data: dict[str, Any]) -> None:
         """Publish a fact. Its id is the subject and what distinguishes it, so a repeat would be known."""

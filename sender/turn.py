@@ -7,9 +7,10 @@ from typing import Any
 
 import orjson
 
+from schemas.deciding import Deciding
 from schemas.instants import rfc3339
 from schemas.items import Contact
-from schemas.ports import Decision, Event, Missing, State, States, foreign
+from schemas.ports import Event, Missing, States, foreign
 from schemas.states import (
     CONVERSATIONS,
     MESSAGES,
@@ -48,7 +49,7 @@ class Send:
     leaves_at: float = 0
 
 
-class Turn:
+class Turn(Deciding):
     """One event's decision in the making. States it hands out for change are its own copies."""
 
     def __init__(
@@ -61,19 +62,12 @@ class Turn:
         opt_in_required: bool = False,
         restored_at: float = 0,
     ) -> None:
+        super().__init__(states, now)
         self.key = key
         self.opt_in_required = opt_in_required
         self.restored_at = restored_at
-        self.states = states
         self.event = event
-        self.now = now
-        self.decision = Decision()
         self._conversations: dict[tuple[str, str, str], Conversation | None] = {}
-
-    def get(self, key: str) -> Any:
-        """A state, with this turn's own changes."""
-        changed = self.decision.states
-        return changed[key] if key in changed else self.states.get(key)
 
     def need(self, keys: Iterable[str]) -> None:
         """See that all of these are loaded, together. Raises Missing with those that are not."""
@@ -103,10 +97,6 @@ class Turn:
                 return None
             changed[key] = copy.copy(state)
         return changed[key]
-
-    def put(self, key: str, state: State | None) -> None:
-        """Keep a new state, or remove one."""
-        self.decision.states[key] = state
 
     def queue(self, number: str) -> Queue:
         """The number's pace, to be changed."""
