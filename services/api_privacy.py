@@ -14,7 +14,7 @@ from schemas.instants import rfc3339
 from schemas.items import Contact
 from schemas.marks import PRIVACY
 from schemas.ports import FAR, LogUnavailable
-from schemas.states import MESSAGES, number_key
+from schemas.states import MESSAGES
 from schemas.topics import INBOUND, partition_of
 from sender.command import recipient
 from services.api_audit import WHO_CHARS_MAX, person, who
@@ -104,8 +104,7 @@ async def whom(app: App, body: dict[str, Any]) -> tuple[str, Contact]:
     if not isinstance(number, str) or not number or contact is None:
         fix = "Send a number's id and a phone with its country code, or a user id."
         raise HTTPException(422, {"title": "number and contact are needed", "fix": fix})
-    key = number_key(number)
-    if not await app.store.load(MESSAGES, partition_of(number, app.log.partitions), [key]):
+    if not await app.knows(number):
         raise HTTPException(404, {"title": "no such number", "fix": "List them at /v1/numbers."})
     return number, contact
 

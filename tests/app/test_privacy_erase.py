@@ -10,14 +10,17 @@ from pathlib import Path
 
 import msgspec
 import orjson
+from msgspec.structs import replace
 
 from schemas.topics import TOPICS
 from services.sweep import AGE_FIRST_S
+from tests import harness as h
 from tests.app.rig import NUMBER, service, together, until
 from tests.harness import read_all
 from tests.processes import probe
 
 PEOPLE, ERASED = 12, 4
+UNKNOWN = "999999999999999"
 SLOW_S = 30
 
 
@@ -164,6 +167,21 @@ async def test_what_waited_to_be_sent_is_cancelled_and_told(tmp_path):
         told = await rig.events("sends", "send.cancelled", command)
         assert [data["reason"] for _, _, data in told] == ["erased"]
         assert found_in(tmp_path, [_of("34600555222", "no surt")]) == []
+
+
+async def test_a_command_for_a_number_that_is_not_known_goes_with_the_person_and_other_peoples_stay(tmp_path):
+    person, other = _of("34600555444", "per a ningu"), _of("34600555445", "d'un altre")
+    async with service(tmp_path) as rig:
+        await rig.trigger("message", contact=person.phone)
+        await until(lambda: rig.events("timeline", "message.added"))
+        for one in (person, other):
+            event = h.request(one.phone[-1], one.phone, number=UNKNOWN, says=one.text)
+            await rig.app.log.append([("outbound", replace(event, number=UNKNOWN))])
+            assert (await rig.data("sends", "send.rejected", one.phone[-1]))["reason"] == "unknown_number"
+        assert {trace for trace, _ in found_in(tmp_path, [person])} >= {b"34600555444", b"per a ningu"}
+        await erase(rig, person.phone)
+        assert found_in(tmp_path, [person]) == []
+        assert {trace for trace, _ in found_in(tmp_path, [other])} == {b"34600555445", b"d'un altre"}
 
 
 async def test_an_erasure_is_carried_out_again_after_an_older_backup_was_restored(tmp_path):
