@@ -212,6 +212,16 @@ async def test_an_erasure_needs_a_number_that_is_known_and_a_person(tmp_path):
         assert orjson.loads((await rig.admin.get("/v1/privacy/requests")).content) == {"requests": []}
 
 
+async def test_whoever_wrote_to_a_number_that_nobody_has_added_can_be_erased(tmp_path):
+    person = _of("34600555446", "a un numero sense llista")
+    async with service(tmp_path, about={"registration": "listed"}) as rig:
+        await rig.trigger("message", contact=person.phone, text=person.text)
+        await until(lambda: rig.events("timeline", "message.added"))
+        assert found_in(tmp_path, [person])
+        await erase(rig, person.phone)
+        assert found_in(tmp_path, [person]) == []
+
+
 def _of(phone, text):
     person = Person(0)
     person.phone, person.text, person.name = phone, text, "no name at all"
