@@ -11,14 +11,12 @@ import pytest
 import structlog
 from click.testing import CliRunner
 
-from schemas.instants import parse_rfc3339
 from schemas.tokens import read_token
 from schemas.topics import DAY_S
 from services.app import open_app
 from services.backup import NotCopied, copy
 from services.cli import main
 from services.edition import FILE_NAME
-from services.erasing import erasure
 from services.statements import SCHEMA
 from services.verify import verify
 from services.verify_books import FolderBooks
@@ -118,34 +116,6 @@ async def test_who_was_erased_after_the_backup_is_erased_from_it_once_it_is_put_
     async with service(folder, about=about) as rig:
         await until(lambda: gone(folder, person), SLOW_S)
         assert await rig.conversation(person.phone) is None
-
-
-async def test_the_audit_tells_of_the_erasures_that_are_carried_out_again_and_who_had_asked_for_them(tmp_path):
-    folder, backup, person = tmp_path / "data", tmp_path / "backup.db", Person(1)
-    about = {"erasure_ledger": tmp_path / "erasures.jsonl"}
-    body = {"number": NUMBER, "contact": person.phone, "by": "anna"}
-    async with service(folder, about=about) as rig:
-        await rig.trigger("message", contact=person.phone, text=person.text)
-        await until(lambda: rig.conversation(person.phone))
-        copy(folder / FILE_NAME, backup, time.time())
-        begun = (await rig.admin.post("/v1/privacy/erase", json=body)).json()
-        (first,) = await audited(rig, person)
-    put_back(folder, backup)
-    async with service(folder, about=about) as rig:
-        (told,) = await audited(rig, person)
-        assert (told["who"], told["what"], told["about"]) == ("anna", "person.erased_again", begun["erasure_id"])
-        assert parse_rfc3339(told["asked_at"]) <= parse_rfc3339(first["at"]) <= parse_rfc3339(told["at"])
-        await until(lambda: erasure(rig.app, begun["erasure_id"], NUMBER))
-    async with service(folder, about=about) as rig:
-        assert await audited(rig, person) == [told]
-    assert not any(trace in (tmp_path / "erasures.jsonl").read_bytes() for trace in person.traces())
-
-
-async def audited(rig, person):
-    """What the audit has of a person; it must hold together."""
-    told = (await rig.admin.get("/v1/audit", params={"number": NUMBER, "contact": person.phone})).json()
-    assert told["broken"] == []
-    return told["audit"]
 
 
 async def gone(folder, person):

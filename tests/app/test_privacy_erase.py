@@ -12,6 +12,7 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
+from schemas.instants import parse_rfc3339
 from schemas.topics import TOPICS
 from services.sweep import AGE_FIRST_S
 from tests import harness as h
@@ -184,7 +185,14 @@ async def test_a_command_for_a_number_that_is_not_known_goes_with_the_person_and
         assert {trace for trace, _ in found_in(tmp_path, [other])} == {b"34600555445", b"d'un altre"}
 
 
-async def test_an_erasure_is_carried_out_again_after_an_older_backup_was_restored(tmp_path):
+async def audited(rig, person):
+    """What the audit has of a person; it must hold together."""
+    told = (await rig.admin.get("/v1/audit", params={"number": NUMBER, "contact": person.phone})).json()
+    assert told["broken"] == []
+    return told["audit"]
+
+
+async def test_an_erasure_is_carried_out_again_after_an_older_backup_was_restored_and_the_audit_says_so(tmp_path):
     live, backup = tmp_path / "data", tmp_path / "backup"
     person = _of("34600555333", "copia-de-seguretat")
     async with service(live) as rig:
@@ -194,11 +202,17 @@ async def test_an_erasure_is_carried_out_again_after_an_older_backup_was_restore
     (backup / "coexist.db").write_bytes((live / "coexist.db").read_bytes())
     async with service(live) as rig:
         begun, _ = await erase(rig, person.phone)
+        (first,) = await audited(rig, person)
     (backup / "coexist.db").replace(live / "coexist.db")
     assert found_in(live, [person])
-    async with service(live) as rig:
-        await until(lambda: done(rig, begun), SLOW_S)
-        assert found_in(live, [person]) == []
+    for _ in range(2):  # at the second start it is known, and nothing is to be done again
+        async with service(live) as rig:
+            await until(lambda: done(rig, begun), SLOW_S)
+            assert found_in(live, [person]) == []
+            (told,) = await audited(rig, person)
+    assert (told["who"], told["what"], told["about"]) == ("test", "person.erased_again", begun["erasure_id"])
+    times = [parse_rfc3339(at) for at in (told["asked_at"], first["at"], told["at"])]
+    assert times == sorted(times)
 
 
 async def test_an_erasure_needs_a_number_that_is_known_and_a_person(tmp_path):
