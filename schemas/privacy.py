@@ -65,12 +65,13 @@ class AuditRecorded(Data):
     """Who did what to whose data. It holds no content; a person is a keyed digest, and cannot be read from it."""
 
     who: str = Field(description="What the caller said of itself in `Coexist-User`, or how it came in.")
-    what: str = Field(description="Such as conversation.read, privacy.erased.")
+    what: str = Field(description="Such as conversation.read, person.erased, person.erased_again after a restore.")
     at: Instant
     number: Number | None = None
     person: str | None = Field(default=None, description="Keyed digest of the person's identity.")
     conversation: str | None = None
     about: str | None = Field(default=None, description="An erasure, a dead letter, a topic.")
+    asked_at: Instant | None = Field(default=None, description="Of what is done again: when it was asked for at first.")
     chain: str = Field(description="The run of a process whose records follow one another.")
     place: int = Field(ge=0, description="Counts from 0 in the chain.")
     previous: str = Field(description="Digest of the record before; empty at the beginning.")

@@ -113,10 +113,11 @@ def _on_request(turn: Turn, request: Request) -> None:
     number = turn.event.number
     known: Command | None = turn.get(cmd.command_key(request.command_id))
     if known is not None:
-        if known.digest == cmd.digest(request):
+        keyed = cmd.keyed_digest(turn.key, request)
+        if known.digest in (cmd.digest(request), keyed):
             turn.decision.notes.append("duplicate:command_repeat")
         else:
-            turn.refuse(request, number, "command_id_conflict", f":{cmd.digest(request).hex()[:16]}")
+            turn.refuse(request, number, "command_id_conflict", f":{keyed.hex()[:16]}")
         return
     to = cmd.recipient(request.to) or (Contact() if _is_read(request) else None)
     reason = _unfit(turn, request, number, to)
@@ -153,11 +154,11 @@ def _unfit(turn: Turn, request: Request, number: str, to: Contact | None) -> str
 
 
 def _keep_refusal(turn: Turn, request: Request, number: str, reason: str) -> None:
-    """A request that never became a command has a story too, for whoever asks by its id."""
+    """A request that never became a command has a story too, for whoever asks by its id. It keeps nobody's name."""
     if request.command_id:
         story = [(turn.now, "send.requested", ""), (turn.now, "send.rejected", reason)]
         told = Command(number=number, command_id=request.command_id, state=cmd.REJECTED, story=story)
-        told.digest = cmd.digest(request)
+        told.digest = cmd.keyed_digest(turn.key, request)
         turn.put(cmd.command_key(request.command_id), told)
 
 

@@ -14,13 +14,13 @@ from schemas.instants import rfc3339
 from schemas.items import Contact
 from schemas.marks import PRIVACY
 from schemas.ports import FAR, LogUnavailable
-from schemas.states import MESSAGES, number_key
+from schemas.states import MESSAGES
 from schemas.topics import INBOUND, partition_of
 from sender.command import recipient
 from services.api_audit import WHO_CHARS_MAX, person, who
 from services.api_numbers import numbers
 from services.api_sends import write
-from services.erasing import begin, erasure, report
+from services.erasing import begin, erasure, person_of, report
 from services.export import archive, chunks, held
 from services.media_store import CHUNK_BYTES
 from services.running import App
@@ -98,14 +98,16 @@ def _by(request: HttpRequest, body: dict[str, Any]) -> str:
 
 
 async def whom(app: App, body: dict[str, Any]) -> tuple[str, Contact]:
-    """The number and the person that a request means. Raises HTTPException 422 or 404."""
+    """The number and the person that a request means. Raises HTTPException 422 or 404.
+
+    With COEXIST_REGISTRATION=listed people write to numbers that nobody has added; what is held of them is theirs, too.
+    """
     number, written = body.get("number"), body.get("contact")
     contact = recipient(written) if isinstance(written, str) else None
     if not isinstance(number, str) or not number or contact is None:
         fix = "Send a number's id and a phone with its country code, or a user id."
         raise HTTPException(422, {"title": "number and contact are needed", "fix": fix})
-    key = number_key(number)
-    if not await app.store.load(MESSAGES, partition_of(number, app.log.partitions), [key]):
+    if not await app.knows(number) and await person_of(app, number, contact) is None:
         raise HTTPException(404, {"title": "no such number", "fix": "List them at /v1/numbers."})
     return number, contact
 

@@ -72,6 +72,20 @@ def encoded(data: dict[str, Any]) -> bytes:
     return content
 
 
+async def addressed(app: App, number: str) -> None:
+    """Raise HTTPException 404 for a number that is not known: a command that cannot go must not lie in the log.
+
+    Where the store cannot be asked it is let in; the sender rejects it then.
+    """
+    try:
+        known = await app.knows(number)
+    except LogUnavailable:
+        return
+    if not known:
+        fix = "Give Meta's phone number id: `coexist numbers list` has them. A new one is there in a moment."
+        raise HTTPException(404, {"title": "no such number", "fix": fix})
+
+
 async def write(app: App, topic: str, event: Event) -> None:
     """Append one event, or answer 503."""
     try:
@@ -102,6 +116,7 @@ def add(api: FastAPI, app: App) -> None:
         understood(body)
         data = command(body, idempotency_key)
         checked("send.requested", data, "" if "message" in body else "message.")
+        await addressed(app, data["number"])
         content, now, command_id = encoded(data), app.clock(), data["command_id"]
         topic = OUTBOUND_BULK if data.get("lane") == "bulk" else OUTBOUND
         given = data.get("trace") or tracing.traceparent(traceparent)

@@ -36,7 +36,7 @@ class Audit:
         self._seen: dict[tuple[str, ...], float] = {}
 
     async def record(self, who: str, what: str, number: str, **more: str) -> None:
-        """Append a record. `more`: person, conversation, about. Raises LogUnavailable."""
+        """Append a record. `more`: person, conversation, about, asked_at. Raises LogUnavailable."""
         async with self._turn:
             await self._record(who, what, number, more)
 

@@ -24,10 +24,14 @@ MARK_PUT = "INSERT INTO installation VALUES (?, ?) ON CONFLICT (name) DO UPDATE 
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A backup, or what became of one. `since`: when work began on it, 0 where it has not; seconds since 1970."""
+    """A backup, or what became of one. `since`: when work began on it, 0 where it has not; seconds since 1970.
+
+    `told_until`: on the cluster, where each partition of `timeline` ended then; what lies before may be told anew.
+    """
 
     copied_at: float = 0
     since: float = 0
+    told_until: tuple[int, ...] = ()
 
 
 log = structlog.get_logger()

@@ -15,7 +15,7 @@ import msgspec
 from schemas.ports import Commit, Lease, Row, Store
 from schemas.states import CONVERSATIONS, Conversation, conversation_key
 from schemas.topics import CONVERSATIONS as CONVERSATIONS_TOPIC
-from schemas.topics import TOPICS
+from schemas.topics import TIMELINE, TOPICS
 from services.backup import MARK, MARK_PUT, Mark, stored
 from services.cluster import LEASE_TTL_S, seals_in
 from services.edition import sealed
@@ -59,7 +59,8 @@ async def put_back(settings: Settings, now: float) -> None:
         for shard in range(settings.partitions):
             await _versions(store, log, shard)
         await database.rows(FREE, EPOCHS)
-        await database.rows(numbered(MARK_PUT), MARK, stored(Mark(since=now)))
+        told_until = [await log.end(TIMELINE, shard) for shard in range(settings.partitions)]
+        await database.rows(numbered(MARK_PUT), MARK, stored(Mark(since=now, told_until=tuple(told_until))))
 
 
 class _Told(msgspec.Struct):

@@ -21,6 +21,8 @@ from services.shard import decode_state
 BEGUN_S = 5.0
 """How long the answer waits until the tombstones hold."""
 LOOK_S = 0.05
+RESTORED = "restored"
+"""Who asks for an erasure that is carried out again."""
 
 
 async def person_of(app: App, number: str, contact: Contact) -> Person | None:
@@ -79,7 +81,7 @@ async def _stop(app: App, person: Person | None) -> str:
 
 def note(app: App, word: Word) -> None:
     """Keep an erasure beside the store."""
-    entry = Entry(word.id, word.number, word.at, [mark for mark in word.marks if mark.person])
+    entry = Entry(word.id, word.number, word.at, [mark for mark in word.marks if mark.person], word.by)
     ledger_of(app.settings).note(entry)
 
 
@@ -90,11 +92,17 @@ async def say(app: App, word: Word) -> None:
 
 
 async def carry_out_again(app: App) -> int:
-    """After a backup was restored: begin the noted erasures that the store does not know. How many there were."""
+    """After a backup was restored: begin the noted erasures that the store does not know. How many there were.
+
+    Each is recorded before it begins, for the audit may have been put back as well: who had asked for it, and when.
+    """
     ledger = ledger_of(app.settings)
     again = [entry for entry in ledger.entries(app.clock()) if await erasure(app, entry.id, entry.number) is None]
     for entry in again:
-        await say(app, Word(id=entry.id, number=entry.number, by="restored", at=entry.at, marks=entry.marks))
+        told = {"person": entry.marks[0].digest if entry.marks else "", "about": entry.id}
+        asked_at = rfc3339(entry.at)
+        await app.audit.record(entry.by or RESTORED, "person.erased_again", entry.number, asked_at=asked_at, **told)
+        await say(app, Word(id=entry.id, number=entry.number, by=RESTORED, at=entry.at, marks=entry.marks))
     return len(again)
 
 

@@ -19,12 +19,16 @@ FILE_NAME = "erasures.jsonl"
 
 
 class Entry(msgspec.Struct):
-    """An erasure as it is noted: which, at which number, until when it holds, and the digests of its person."""
+    """An erasure as it is noted: which, at which number, until when it holds, the digests of its person, who asked.
+
+    The first digest is the one under which the person stands in the audit.
+    """
 
     id: str
     number: str
     at: float
     marks: list[Mark]
+    by: str = ""
 
 
 _decoder = msgspec.json.Decoder(Entry)

@@ -7,7 +7,7 @@ rewritten; they are kept out when they are read and age out by retention.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -18,7 +18,7 @@ from echo_sync.message import Message
 from schemas import items
 from schemas.marks import ERASED, PRIVACY, About, Tombstone, barring, marks, named
 from schemas.ports import Event, EventLog, Lease, LogUnavailable, Store
-from schemas.states import MESSAGES
+from schemas.states import MESSAGES, number_key
 from schemas.topics import INBOUND, TOPICS
 from services.bars import PAGE, Bars
 from services.log_sqlite import SqliteLog
@@ -27,6 +27,8 @@ from services.shard import decode_state
 
 RECORDS_AT_ONCE = 256
 """Records looked at before others get their turn: about a millisecond."""
+NUMBERS = number_key("")
+"""What the key of a number begins with."""
 NOWHERE_NUMBERS = frozenset({"unknown", ""})
 """What could not be understood lies under these instead of its number."""
 
@@ -69,7 +71,8 @@ class Purging:
                 counts["media"] = await self._remove(self.media, refs)
             if self._file_log is not None:
                 numbers = sorted({erasure.number for erasure in erasures})
-                counts["records"] = await self._rewrite(self._file_log, Known(self._bars, numbers, stones))
+                known = Known(self._bars, numbers, stones, await self._ours())
+                counts["records"] = await self._rewrite(self._file_log, known)
             if self._scrub is not None:
                 await self._scrub()
             word = Word(number=call.number, ids=list(call.ids), at=self._clock(), counts=dict(counts))
@@ -82,6 +85,16 @@ class Purging:
         keys = [erasure_key(erasure_id) for erasure_id in call.ids]
         found = await self._store.load(PRIVACY, shard, keys)
         return [decode_state(Erasure, value) for value in found.values()]
+
+    async def _ours(self) -> set[str]:
+        """Every business number that is known."""
+        found: set[str] = set()
+        for shard in range(self._log.partitions):
+            after = ""
+            while page := await self._store.scan(MESSAGES, shard, NUMBERS, after, PAGE):
+                found.update(key.removeprefix(NUMBERS) for key, _ in page)
+                after = page[-1][0]
+        return found
 
     # --- media
 
@@ -139,12 +152,19 @@ class Purging:
 
 
 class Known:
-    """The tombstones of some numbers, asked about records."""
+    """The tombstones of some numbers, asked about records. `ours`: every business number that is known.
 
-    def __init__(self, bars: Bars, numbers: Sequence[str], stones: Mapping[str, Tombstone]) -> None:
+    A command for a number that is not known goes with whomever it is for, at whichever number they are erased: nobody
+    can be erased at a number that there is not.
+    """
+
+    def __init__(
+        self, bars: Bars, numbers: Sequence[str], stones: Mapping[str, Tombstone], ours: Collection[str]
+    ) -> None:
         self._bars = bars
         self._numbers = numbers
         self._stones = stones
+        self._ours = ours
 
     def left_of(self, event: Event) -> Event | None:
         """What is left of a record: a hole, or the record without its cause; None where it stays as it is."""
@@ -152,11 +172,15 @@ class Known:
         own = event.number in self._numbers
         if own and self._bars_out(about):
             return hole(event)
-        if event.number in NOWHERE_NUMBERS and self._of_any(about):
+        if self._is_nobodys(event) and self._of_any(about):
             return hole(event)
         if event.cause and self._of_any(About(things=tuple(f"m:{part}" for part in event.cause.split(":")[1:]))):
             return replace(event, cause="")
         return None
+
+    def _is_nobodys(self, event: Event) -> bool:
+        stray = event.type == "send.requested" and event.number not in self._ours
+        return stray or event.number in NOWHERE_NUMBERS
 
     def _of_any(self, about: About) -> bool:
         return any(self._bars_out(replace(about, number=number)) for number in self._numbers)

@@ -78,9 +78,12 @@ class Resealed:
     moved: int = 0
 
 
-async def reseal(settings: Settings) -> Resealed:
-    """Write everything anew that is not as it would be written now. Raises Failure, SettingsError or LogUnavailable."""
-    opening = _cluster(settings) if settings.kafka_bootstrap_servers else _folder(settings)
+async def reseal(settings: Settings, vfs: str = "") -> Resealed:
+    """Write everything anew that is not as it would be written now. Raises Failure, SettingsError or LogUnavailable.
+
+    Tests name the SQLite VFS on which a folder's file stands.
+    """
+    opening = _cluster(settings) if settings.kafka_bootstrap_servers else _folder(settings, vfs)
     async with opening as (rows, seals):
         done, mark = Resealed(), ""
         if seals.wanted:
@@ -126,6 +129,8 @@ async def _states(rows: Rows, seals: Seals, sealer: Sealer, done: Resealed) -> N
 async def _media(settings: Settings, seals: Seals, done: Resealed) -> None:
     media = SealedMedia(open_store(settings.media_url, settings.data_dir), seals)
     try:
+        for left_behind in media.incoming.iterdir():  # by a process that was killed; it may be plain
+            left_behind.unlink()
         async for ref in media.refs():
             done.media += await media.seal_anew(ref)
             done.seen += 1
@@ -190,7 +195,7 @@ class FolderRows:
 
 
 @asynccontextmanager
-async def _folder(settings: Settings) -> AsyncIterator[tuple[Rows, Seals]]:
+async def _folder(settings: Settings, vfs: str) -> AsyncIterator[tuple[Rows, Seals]]:
     path = settings.data_dir / FILE_NAME
     if not path.exists():
         raise Failure(f"{path} does not exist. Set COEXIST_DATA_DIR.", USAGE)
@@ -198,7 +203,7 @@ async def _folder(settings: Settings) -> AsyncIterator[tuple[Rows, Seals]]:
         seals = seals_for(settings, path, shared=True)
         if seals is None:
             raise Failure(NOTHING, USAGE)
-        file = SqliteFile(path)
+        file = SqliteFile(path, vfs)
     try:
         file.start()
         yield FolderRows(file), seals

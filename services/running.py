@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from schemas.ports import EventLog, Store
+from schemas.states import MESSAGES, number_key
 from schemas.topics import partition_of
 from services.access_tokens import AccessTokens
 from services.audit import Audit
@@ -54,6 +55,7 @@ class App:
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     sandbox_url: str = ""
+    met: set[str] = field(default_factory=set)
     notices: Notices = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,6 +100,15 @@ class App:
     def shard_of(self, number: str) -> int:
         """The shard on which a number lies."""
         return partition_of(number, self.log.partitions)
+
+    async def knows(self, number: str) -> bool:
+        """Whether a business number is known; one that was, stays so. Raises LogUnavailable."""
+        if number not in self.met:
+            key = number_key(number)
+            if not await self.store.load(MESSAGES, self.shard_of(number), [key]):
+                return False
+            self.met.add(number)
+        return True
 
     def ready(self) -> bool:
         """Every listener listens and this process holds its share of the shards of every role."""

@@ -142,11 +142,13 @@ class _Shard:
 
     def _is_retold(self, record: Record) -> bool:
         """Whether a fact comes again under a new `seq` because the database was put back: once since then."""
+        until = self._books.told_until
+        is_before = bool(until) and record.offset < until[self._shard]
         if record.event.id in self._ids:
-            if record.appended_at >= self._books.retold_since:
+            if not is_before:
                 self._ids.remove(record.event.id)
             return True
-        if record.appended_at < self._books.retold_since:
+        if is_before:
             self._ids.add(record.event.id)
         return False
 

@@ -26,8 +26,11 @@ class Books(Protocol):
     partitions: int
     repeats_allowed: bool
     """Whether a record of a sequenced topic may come again: readers drop it."""
-    retold_since: float
-    """When the database was put back behind the topics, 0 where it never was; what was told before comes again."""
+    told_until: Sequence[int]
+    """Where the partitions of `timeline` ended when the database was put back behind them; empty where it never was.
+
+    What lies before comes again. Places tell that for certain; times are those of several hosts' clocks.
+    """
 
     async def begin(self, topic: str, partition: int) -> int:
         """The offset of the first record that is retained."""
@@ -55,7 +58,7 @@ class FolderBooks:
     """The books of an embedded data folder, under its lock. Raises FileInUse, FolderUnusable or PartitionsChanged."""
 
     repeats_allowed = False
-    retold_since = 0.0
+    told_until: Sequence[int] = ()
 
     def __init__(self, settings: Settings) -> None:
         path: Path = settings.data_dir / FILE_NAME

@@ -44,10 +44,10 @@ class ClusterBooks:
         partitions: int,
         seals: Seals | None,
         *,
-        retold_since: float = 0.0,
+        told_until: Sequence[int] = (),
     ) -> None:
         self.partitions = partitions
-        self.retold_since = retold_since
+        self.told_until = told_until
         self._seals = seals
         self._kafka = kafka
         self._consumer = consumer
@@ -122,8 +122,8 @@ async def cluster_books(settings: Settings) -> AsyncIterator[ClusterBooks]:
         await consumer.start()
         seals = seals_of(settings, {row[0]: row[1] for row in await database.fetch(MARKS_READ)})
         mark = read_mark(await database.fetchval(MARK_READ))
-        since = mark.since if mark is not None else 0.0
-        yield ClusterBooks(kafka, consumer, database, settings.partitions, seals, retold_since=since)
+        until = mark.told_until if mark is not None else ()
+        yield ClusterBooks(kafka, consumer, database, settings.partitions, seals, told_until=until)
     except (KafkaError, *AWAY) as problem:
         raise LogUnavailable(f"The cluster did not answer: {type(problem).__name__}") from None
     finally:

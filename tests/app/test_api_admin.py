@@ -168,7 +168,8 @@ async def test_with_listed_registration_only_added_numbers_are_known(tmp_path):
         await rig.trigger("message")
         await until(lambda: rig.events("timeline", ADDED))
         assert (await rig.admin.get("/v1/numbers")).json() == {"numbers": []}
-        assert (await rig.data("sends", "send.rejected", await rig.send()))["reason"] == "unknown_number"
+        body = {"number": NUMBER, "to": CONTACT, "type": "text", "text": {"body": "Hola"}}
+        assert (await rig.admin.post("/v1/messages", json=body)).status_code == 404
 
 
 async def test_it_publishes_its_contract_and_its_settings_without_secrets(rig):

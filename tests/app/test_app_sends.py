@@ -76,7 +76,6 @@ async def test_an_idempotency_key_makes_a_repeated_request_one_command(rig):
 @pytest.mark.parametrize(
     ("command", "kind", "reason"),
     [
-        ({"number": "999999999999999"}, "send.rejected", "unknown_number"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "send.expired", "expired"),
         ({"only_if": {"no_message_after": "2020-01-01T00:00:00Z"}}, "send.withdrawn", "newer_message"),
         ({"not_before": "2999-01-01T00:00:00Z"}, "send.deferred", "not_before"),
@@ -86,6 +85,13 @@ async def test_a_command_that_must_not_go_says_why(rig, command, kind, reason):
     command_id = await rig.send(**command)
     assert (await rig.data("sends", kind, command_id))["reason"] == reason
     assert (await rig.meta.get("/sandbox/api/ledger/sends")).json() == []
+
+
+async def test_a_command_for_a_number_that_is_not_known_is_refused_at_the_door_and_nothing_of_it_is_kept(rig):
+    body = {"number": "999999999999999", "to": CONTACT, "type": "text", "text": {"body": "Enlloc"}}
+    answer = await rig.admin.post("/v1/messages", json=body)
+    assert (answer.status_code, answer.json()["title"]) == (404, "no such number")
+    assert await rig.records("outbound") == []
 
 
 async def test_outside_the_window_meta_s_refusal_is_told_with_its_error(rig):

@@ -10,14 +10,18 @@ from pathlib import Path
 
 import msgspec
 import orjson
+from msgspec.structs import replace
 
+from schemas.instants import parse_rfc3339
 from schemas.topics import TOPICS
 from services.sweep import AGE_FIRST_S
+from tests import harness as h
 from tests.app.rig import NUMBER, service, together, until
 from tests.harness import read_all
 from tests.processes import probe
 
 PEOPLE, ERASED = 12, 4
+UNKNOWN = "999999999999999"
 SLOW_S = 30
 
 
@@ -166,7 +170,29 @@ async def test_what_waited_to_be_sent_is_cancelled_and_told(tmp_path):
         assert found_in(tmp_path, [_of("34600555222", "no surt")]) == []
 
 
-async def test_an_erasure_is_carried_out_again_after_an_older_backup_was_restored(tmp_path):
+async def test_a_command_for_a_number_that_is_not_known_goes_with_the_person_and_other_peoples_stay(tmp_path):
+    person, other = _of("34600555444", "per a ningu"), _of("34600555445", "d'un altre")
+    async with service(tmp_path) as rig:
+        await rig.trigger("message", contact=person.phone)
+        await until(lambda: rig.events("timeline", "message.added"))
+        for one in (person, other):
+            event = h.request(one.phone[-1], one.phone, number=UNKNOWN, says=one.text)
+            await rig.app.log.append([("outbound", replace(event, number=UNKNOWN))])
+            assert (await rig.data("sends", "send.rejected", one.phone[-1]))["reason"] == "unknown_number"
+        assert {trace for trace, _ in found_in(tmp_path, [person])} >= {b"34600555444", b"per a ningu"}
+        await erase(rig, person.phone)
+        assert found_in(tmp_path, [person]) == []
+        assert {trace for trace, _ in found_in(tmp_path, [other])} == {b"34600555445", b"d'un altre"}
+
+
+async def audited(rig, person):
+    """What the audit has of a person; it must hold together."""
+    told = (await rig.admin.get("/v1/audit", params={"number": NUMBER, "contact": person.phone})).json()
+    assert told["broken"] == []
+    return told["audit"]
+
+
+async def test_an_erasure_is_carried_out_again_after_an_older_backup_was_restored_and_the_audit_says_so(tmp_path):
     live, backup = tmp_path / "data", tmp_path / "backup"
     person = _of("34600555333", "copia-de-seguretat")
     async with service(live) as rig:
@@ -176,11 +202,17 @@ async def test_an_erasure_is_carried_out_again_after_an_older_backup_was_restore
     (backup / "coexist.db").write_bytes((live / "coexist.db").read_bytes())
     async with service(live) as rig:
         begun, _ = await erase(rig, person.phone)
+        (first,) = await audited(rig, person)
     (backup / "coexist.db").replace(live / "coexist.db")
     assert found_in(live, [person])
-    async with service(live) as rig:
-        await until(lambda: done(rig, begun), SLOW_S)
-        assert found_in(live, [person]) == []
+    for _ in range(2):  # at the second start it is known, and nothing is to be done again
+        async with service(live) as rig:
+            await until(lambda: done(rig, begun), SLOW_S)
+            assert found_in(live, [person]) == []
+            (told,) = await audited(rig, person)
+    assert (told["who"], told["what"], told["about"]) == ("test", "person.erased_again", begun["erasure_id"])
+    times = [parse_rfc3339(at) for at in (told["asked_at"], first["at"], told["at"])]
+    assert times == sorted(times)
 
 
 async def test_an_erasure_needs_a_number_that_is_known_and_a_person(tmp_path):
@@ -192,6 +224,16 @@ async def test_an_erasure_needs_a_number_that_is_known_and_a_person(tmp_path):
         ):
             assert (await rig.admin.post("/v1/privacy/erase", json=body)).status_code == status
         assert orjson.loads((await rig.admin.get("/v1/privacy/requests")).content) == {"requests": []}
+
+
+async def test_whoever_wrote_to_a_number_that_nobody_has_added_can_be_erased(tmp_path):
+    person = _of("34600555446", "a un numero sense llista")
+    async with service(tmp_path, about={"registration": "listed"}) as rig:
+        await rig.trigger("message", contact=person.phone, text=person.text)
+        await until(lambda: rig.events("timeline", "message.added"))
+        assert found_in(tmp_path, [person])
+        await erase(rig, person.phone)
+        assert found_in(tmp_path, [person]) == []
 
 
 def _of(phone, text):

@@ -73,6 +73,14 @@ async def test_where_only_a_token_is_sealed_it_needs_the_old_key_no_more_afterwa
         assert await rig.app.tokens.own(NUMBER) == WRONG
 
 
+async def test_a_file_of_media_that_a_killed_process_left_half_done_and_plain_goes(tmp_path):
+    async with service(tmp_path, about=sealed()):
+        left_behind = tmp_path / "media" / "incoming" / "tmp1"
+        left_behind.write_bytes(CANARY.encode())
+    done = await run(tmp_path, "reseal", encryption_keys=KEY, encrypt_content=1)
+    assert (done.exit_code, left_behind.exists()) == (0, False), done.output
+
+
 async def test_what_no_key_opens_is_told_in_one_sentence(tmp_path):
     async with service(tmp_path, about=QUIET | sealed()) as rig:
         await rig.trigger("message", contact=PHONE, text=CANARY)

@@ -8,7 +8,7 @@ from services.api import OPEN_PATHS
 from services.app import open_app
 from services.scopes import ADMIN, METRICS, ORDER, READ, SEND, Tokens, needed, permits
 from services.settings import SettingsError
-from tests.app.rig import service, settings
+from tests.app.rig import NUMBER, service, settings, until
 
 TOKENS = {f"{scope}_token": f"a-token-with-the-scope-{scope}" for scope in ORDER}
 SENDING = {
@@ -52,10 +52,11 @@ async def test_each_token_does_what_it_is_for(tmp_path):
     async with service(tmp_path, about=TOKENS) as rig:
         assert (await rig.admin.get("/metrics", headers=bearer(METRICS))).status_code == 200
         assert (await rig.admin.get("/v1/numbers", headers=bearer(READ))).status_code == 200
-        body = {"number": "106540352242922", "to": "34600111222", "type": "text", "text": {"body": "hola"}}
-        assert (await rig.admin.post("/v1/messages", json=body, headers=bearer(SEND))).status_code == 202
-        added = await rig.admin.post("/v1/numbers", json={"number": "106540352242922"}, headers=bearer(ADMIN))
+        added = await rig.admin.post("/v1/numbers", json={"number": NUMBER}, headers=bearer(ADMIN))
         assert added.status_code == 202
+        await until(lambda: rig.app.knows(NUMBER))
+        body = {"number": NUMBER, "to": "34600111222", "type": "text", "text": {"body": "hola"}}
+        assert (await rig.admin.post("/v1/messages", json=body, headers=bearer(SEND))).status_code == 202
         for headers in ({}, {"Authorization": "Bearer"}, {"Authorization": TOKENS["admin_token"]}):
             assert (await rig.admin.get("/metrics", headers=headers)).status_code == 401
         for path in OPEN_PATHS:

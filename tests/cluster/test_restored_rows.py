@@ -9,6 +9,7 @@ from schemas.ports import Event, Unreadable
 from schemas.states import conversation_key
 from schemas.topics import CONVERSATIONS as TOPIC
 from schemas.topics import TIMELINE
+from services.backup import MARK_READ, read
 from services.backup_cluster import PAGE_RECORDS, put_back
 from services.statements_postgres import AT_WORK
 from tests.app.rig import settings
@@ -47,6 +48,8 @@ async def test_numbers_go_on_behind_the_newest_however_many_offsets_after_it_hol
         await put_back(settings(tmp_path, **cluster.settings), AT)
         (row,) = execute(cluster.url, "SELECT seq FROM sequences WHERE topic = 'timeline'")
         assert row[0] == 5
+        (mark,) = execute(cluster.url, MARK_READ)
+        assert read(mark[0]).told_until == (await log.end(TIMELINE, 0),)
 
 
 async def abandon(cluster, topic, count):

@@ -7,6 +7,8 @@ import time
 import httpx
 
 PAUSE_S = 0.02
+AGAIN = (404, 503)
+"""Nobody has read yet of the number, though Meta has told of it; or the log is away."""
 
 
 class Sends:
@@ -65,7 +67,7 @@ class Sends:
             if answer.status_code == 202:
                 self.taken.append(body["command_id"])
                 return
-            if answer.status_code != 503:
+            if answer.status_code not in AGAIN:
                 self.refused.append(answer.text)
                 return
             self._over.wait(PAUSE_S)

@@ -9,7 +9,7 @@ import pytest
 from tests.crash.audit import audit
 from tests.crash.lives import Lives
 from tests.crash.world import TROUBLE, World
-from tests.former import former, named
+from tests.former import FORMER, former
 from tests.processes import probe
 
 pytestmark = [pytest.mark.crash, pytest.mark.faults]
@@ -46,5 +46,5 @@ def test_versions_after_each_other_on_one_folder_lose_and_repeat_nothing(tmp_pat
         with lives.at_rest() as books:
             assert books.sound()
             report = audit(books, lives.sandbox, [sends], world.marks)
-    tell(f"embedded, {FLIPS} flips between {named(tree)}, stops {stop_s:.1f} s: {report}")
+    tell(f"embedded, {FLIPS} flips between {FORMER} and this version, stops {stop_s:.1f} s: {report}")
     assert sends.refused == []

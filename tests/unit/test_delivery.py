@@ -5,6 +5,7 @@ from msgspec import Raw
 
 from schemas.instants import rfc3339
 from schemas.topics import INBOUND, OUTBOUND, OUTBOUND_BULK, SENDS
+from sender.command import Command, digest, read_request
 from sender.pacing import PAIR_BURST, PAIR_INTERVAL_S, SLACK_S
 from tests import harness as h
 from tests.harness import T0
@@ -62,6 +63,19 @@ def test_a_command_for_an_unknown_number_is_refused():
     line.hear(event, topic=OUTBOUND)
     assert line.reasons("c1") == ["unknown_number"]
     assert line.sent == []
+    line.hear(event, topic=OUTBOUND)
+    assert line.reasons("c1") == ["unknown_number"]
+
+
+def test_what_is_kept_of_a_refused_command_tells_nobody_for_whom_it_was():
+    line = Line(strict=False)
+    event = h.request("c1", LAIA.wa_id, not_before="tomorrow")
+    line.hear(event, topic=OUTBOUND)
+    (kept,) = [state for state in line.states["sender.delivery"].values() if isinstance(state, Command)]
+    assert LAIA.wa_id not in repr(kept)
+    assert kept.digest != digest(read_request(event.data))
+    line.hear(h.request("c1", LAIA.wa_id), topic=OUTBOUND)
+    assert line.reasons("c1") == ["invalid_time", "command_id_conflict"]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from services.settings import Settings
 from services.verify import verify
 
 NUMBER = "106540352242922"
-RESTORED_AT = 1_790_000_000.0
-BEFORE, AFTER, LATER = (RESTORED_AT + offset for offset in (-10, 10, 20))
+NOW = 1_790_000_000.0
+SKEW_S = 5.0
 
 
 def added(wamid, seq, appended_at):
@@ -28,8 +28,8 @@ class Told:
     partitions = 1
     repeats_allowed = True
 
-    def __init__(self, records, retold_since):
-        self.retold_since = retold_since
+    def __init__(self, records, told_until):
+        self.told_until = told_until
         self._told = records
 
     async def begin(self, topic, partition):
@@ -56,16 +56,19 @@ class Told:
 
 
 @pytest.mark.parametrize(
-    ("told_at", "since", "repeats"),
+    ("times", "until", "repeats"),
     [
-        ([BEFORE, AFTER], RESTORED_AT, 1),
-        ([BEFORE, AFTER, LATER], RESTORED_AT, 1),
-        ([BEFORE, BEFORE, AFTER], RESTORED_AT, 2),
-        ([AFTER, LATER], RESTORED_AT, 0),
-        ([BEFORE, AFTER], 0.0, 0),
+        (2, (1,), 1),
+        (3, (1,), 1),
+        (3, (2,), 2),
+        (2, (0,), 0),
+        (2, (), 0),
     ],
 )
-async def test_only_what_was_told_before_the_restore_may_come_again_and_once_since(told_at, since, repeats):
-    books = Told([added("wamid.1", seq, at) for seq, at in enumerate(told_at, 1)], since)
-    verdict = await verify(Settings(), books, LATER, lambda what: None)
+@pytest.mark.parametrize("step_s", [SKEW_S, 0, -SKEW_S])
+async def test_only_what_was_told_before_the_restore_may_come_again_and_once_whatever_the_clocks(
+    times, until, repeats, step_s
+):
+    records = [added("wamid.1", seq, NOW + seq * step_s) for seq in range(1, times + 1)]
+    verdict = await verify(Settings(), Told(records, until), NOW, lambda what: None)
     assert verdict.repeats == repeats
