@@ -11,8 +11,8 @@ from pathlib import Path
 
 from deploy.dashboards import DASHBOARDS, dashboard
 from schemas.topics import PARTITIONS_DEFAULT, TOPICS
-from services.catalogue import GROUPS
-from services.kafka_topics import REPLICAS, configuration
+from services.kafka.topics import REPLICAS, configuration
+from services.telemetry.catalogue import GROUPS
 
 HERE = Path(__file__).parent
 K8S = HERE.parent / "k8s" / "components"
@@ -33,10 +33,11 @@ def metrics_page() -> str:
     lines = [
         "# Metrics",
         "",
-        "What `GET /metrics` on the admin listener tells, made from `services/catalogue.py`. The figures of several",
-        "processes add up, as each tells of the shards that it holds. No label is a phone, a name, a text or the id of",
-        "a message; a business number is one for the first `COEXIST_METRICS_NUMBERS` (200) that a process meets, and",
-        "`other` for the rest. TLS ends before Coexist, so the certificate's expiry comes from the blackbox exporter.",
+        "What `GET /metrics` on the admin listener tells, made from `services/telemetry/catalogue.py`. The figures",
+        "of several processes add up, as each tells of the shards that it holds. No label is a phone, a name, a",
+        "text or the id of a message; a business number is one for the first `COEXIST_METRICS_NUMBERS` (200) that a",
+        "process meets, and `other` for the rest. TLS ends before Coexist, so the certificate's expiry comes from",
+        "the blackbox exporter.",
     ]
     for title, metrics in GROUPS.items():
         lines += ["", f"## {title}", "", "| metric | type | unit | labels | meaning |", "|---|---|---|---|---|"]

@@ -1,9 +1,9 @@
 """Erasures under way, the tombstones that they leave, and rights requests: the processor `privacy`.
 
 An erasure is a durable state. Its tombstones come first, so that nothing more of the person comes in; then every
-processor walks over its own states and forgets what the tombstones name (`services.sweep`). What that brings to light,
-such as another identity or a wamid, becomes a tombstone too, and all walk again; once all have walked without a find,
-the rest is purged: records, media, the write-ahead log. A crash at any point is a walk that begins again.
+processor walks over its own states and forgets what the tombstones name (`services.privacy.sweep`). What that brings
+to light, such as another identity or a wamid, becomes a tombstone too, and all walk again; once all have walked without
+a find, the rest is purged: records, media, the write-ahead log. A crash at any point is a walk that begins again.
 
 States: `o/` the shard's ledger, `e/` an erasure, `t/` a tombstone, `r/` a rights request.
 """

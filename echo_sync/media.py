@@ -29,7 +29,7 @@ OPEN_MAX = 4
 """Attempts under way per shard."""
 IMPORTED_OPEN_MAX = OPEN_MAX - 1
 ATTEMPT_S = 120.0
-"""After this long without a word, an attempt is taken for lost: longer than `services.media` gives one."""
+"""After this long without a word, an attempt is taken for lost: longer than `services.media.worker` gives one."""
 BACKOFF_S, BACKOFF_S_MAX = 5.0, 6 * 3600.0
 ATTEMPTS_MAX: Mapping[str, int] = {
     "too_large": 1,

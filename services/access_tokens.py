@@ -10,7 +10,7 @@ import structlog
 
 from schemas.ports import Commit, Fenced, LogUnavailable, Row, Store
 from schemas.topics import partition_of
-from services.sealing import CannotUnseal, Sealer
+from services.sealing.keys import CannotUnseal, Sealer
 
 NAME = "services.access_tokens"
 """The owner of these states, as a processor is."""

@@ -31,35 +31,35 @@ from sender import graph
 from sender.delivery import Delivery
 from services import backup
 from services.access_tokens import AccessTokens
-from services.bars import Bars, GuardedLog
 from services.confirming import Confirming
 from services.dead_letters import VERSION
 from services.edge import Edge
 from services.edition import Edition, open_edition
-from services.erasing import carry_out_again
-from services.erasure_ledger import writable
 from services.foreign_states import foreign_type
 from services.hearing import Hearing
 from services.leases import LeaseKeeper
-from services.log_sqlite import SqliteLog
-from services.media import MediaWorker
-from services.media_address import resolver
-from services.media_fetch import Fetcher
-from services.media_sealed import SealedMedia
-from services.media_store import MediaStore, open_store
-from services.metrics import Metrics
-from services.private_contacts import PrivateContacts
-from services.purge import Purging
-from services.relay import Relaying
-from services.relay_courier import client as relay_client
-from services.relay_registry import Registry
+from services.media.address import resolver
+from services.media.fetch import Fetcher
+from services.media.sealed import SealedMedia
+from services.media.store import MediaStore, open_store
+from services.media.worker import MediaWorker
+from services.privacy.bars import Bars, GuardedLog
+from services.privacy.erasing import carry_out_again
+from services.privacy.ledger import writable
+from services.privacy.private_contacts import PrivateContacts
+from services.privacy.purge import Purging
+from services.relays.courier import client as relay_client
+from services.relays.registry import Registry
+from services.relays.role import Relaying
 from services.retention import LogKeeper, state_retention_s, topics_kept_s
 from services.runner import Perform, Runner
 from services.running import App, Clock, figures
-from services.sealing import Sealer, sealer_of
+from services.sealing.keys import Sealer, sealer_of
 from services.sending import Sending
 from services.settings import Settings, guarded, secrets, short_secrets
-from services.tracing import tracing_of
+from services.sqlite.log import SqliteLog
+from services.telemetry.metrics import Metrics
+from services.telemetry.tracing import tracing_of
 
 ROLES = ("ingest", "echo-sync", "sender", "media", "relay")
 STOP_LISTENING_S = 1.0
@@ -303,7 +303,7 @@ async def _drain(runner: Runner, lease: Lease) -> None:
 
 
 async def _start_listeners(app: App, stack: AsyncExitStack, app_secrets: list[bytes]) -> None:
-    from services.api import create_admin_app  # noqa: PLC0415 - FastAPI is slow to import; tools do without it
+    from services.api.listener import create_admin_app  # noqa: PLC0415 - FastAPI is slow to import; tools do without it
 
     settings = app.settings
     app.admin = Edge(create_admin_app(app), settings.admin_host, settings.admin_port)

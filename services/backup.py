@@ -15,7 +15,7 @@ import structlog
 
 from schemas.topics import DAY_S
 from services.disk import sync
-from services.sqlite_file import SqliteFile, one
+from services.sqlite.file import SqliteFile, one
 
 MARK = "restored"
 """The name of the mark in the table `installation`."""

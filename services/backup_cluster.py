@@ -18,15 +18,15 @@ from schemas.topics import CONVERSATIONS as CONVERSATIONS_TOPIC
 from schemas.topics import TIMELINE, TOPICS
 from services.backup import MARK, MARK_PUT, Mark, stored
 from services.cluster import LEASE_TTL_S, seals_in
+from services.commands.failure import at_work
 from services.edition import sealed
-from services.failure import at_work
-from services.kafka_client import kafka_of
-from services.log_kafka import KafkaLog
-from services.postgres import Postgres, numbered
+from services.kafka.client import kafka_of
+from services.kafka.log import KafkaLog
+from services.postgres.pool import Postgres, numbered
+from services.postgres.statements import AT_WORK
+from services.postgres.store import PostgresStore
 from services.settings import Settings
 from services.shard import decode_state
-from services.statements_postgres import AT_WORK
-from services.store_postgres import PostgresStore
 
 PAGE_RECORDS = 2_000
 EPOCHS = 1_000_000

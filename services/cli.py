@@ -13,19 +13,19 @@ from urllib.parse import quote
 
 import click
 
-from services.arguments import META_ID, PHONE, SECONDS, TIMES, URL
-from services.cli_backup import backup, restored
-from services.cli_letters import dead_letters
-from services.cli_move import migrate_to_cluster
-from services.cli_numbers import doctor, onboard, token_in
-from services.cli_operate import migrate, ready, reseal
-from services.cli_privacy import privacy
-from services.cli_relays import relay
-from services.cli_run import demo, run, sandbox
-from services.cli_suppress import suppress
-from services.cli_verify import verify
+from services.commands.arguments import META_ID, PHONE, SECONDS, TIMES, URL
+from services.commands.backup import backup, restored
+from services.commands.failure import FAILED, UNREACHABLE, USAGE, Failure, place_of, settings_or_exit
+from services.commands.letters import dead_letters
+from services.commands.move import migrate_to_cluster
+from services.commands.numbers import doctor, onboard, token_in
+from services.commands.operate import migrate, ready, reseal
+from services.commands.privacy import privacy
+from services.commands.relays import relay
+from services.commands.run import demo, run, sandbox
+from services.commands.suppress import suppress
+from services.commands.verify import verify
 from services.dead_letters import VERSION
-from services.failure import FAILED, UNREACHABLE, USAGE, Failure, place_of, settings_or_exit
 
 
 class Plainly(click.Group):
@@ -147,7 +147,7 @@ def send(  # click hands over one argument per option
     *, number: str, to: str, text: str, json_file: Any, bulk: bool, origin: str | None, cancel: str, wait_s: float
 ) -> None:
     """Write a send command and print its command_id."""
-    from services.admin_client import AdminClient  # noqa: PLC0415
+    from services.commands.admin_client import AdminClient  # noqa: PLC0415
 
     client = AdminClient(settings_or_exit())
     if cancel:
@@ -175,7 +175,7 @@ def numbers() -> None:
 @numbers.command("list")
 def list_numbers() -> None:
     """The numbers that are known: messages a second, whether they send, how many new people a day they may write to."""
-    from services.admin_client import AdminClient  # noqa: PLC0415
+    from services.commands.admin_client import AdminClient  # noqa: PLC0415
 
     for number in AdminClient(settings_or_exit()).call("GET", "/v1/numbers")["numbers"]:
         because = f" ({number['because']})" if number["because"] else ""
@@ -187,7 +187,7 @@ def list_numbers() -> None:
 @click.argument("number", type=META_ID)
 def show_number(number: str) -> None:
     """How a number stands, its limits and how far its history import is, as JSON."""
-    from services.admin_client import AdminClient  # noqa: PLC0415
+    from services.commands.admin_client import AdminClient  # noqa: PLC0415
 
     click.echo(json.dumps(AdminClient(settings_or_exit()).call("GET", f"/v1/numbers/{number}"), indent=2))
 
@@ -199,14 +199,14 @@ def show_number(number: str) -> None:
 @click.option("--token-file", type=click.File("r"), help="A file with the number's own access token; - for stdin.")
 def add_number(number: str, waba: str, rate: int | None, token_file: Any) -> None:
     """Register a number, say its rate, or give it an access token of its own, which needs COEXIST_ENCRYPTION_KEYS."""
-    from services.admin_client import AdminClient  # noqa: PLC0415
+    from services.commands.admin_client import AdminClient  # noqa: PLC0415
 
     body = {"number": number, "waba": waba} | ({"rate_per_s": rate} if rate else {}) | token_in(token_file)
     click.echo(AdminClient(settings_or_exit()).call("POST", "/v1/numbers", body)["number"])
 
 
 def _switch(number: str, action: str) -> None:
-    from services.admin_client import AdminClient  # noqa: PLC0415
+    from services.commands.admin_client import AdminClient  # noqa: PLC0415
 
     AdminClient(settings_or_exit()).call("POST", f"/v1/numbers/{number}/{action}")
     click.echo(f"{number}: {action}d" if action.endswith("e") else number)
@@ -239,8 +239,8 @@ def create_topics() -> None:
     settings = settings_or_exit()
     if not settings.kafka_bootstrap_servers:
         raise Failure("COEXIST_KAFKA_BOOTSTRAP_SERVERS is not set; the embedded log needs no topics.", USAGE)
-    from services import kafka_topics  # noqa: PLC0415
-    from services.kafka_client import kafka_of  # noqa: PLC0415
+    from services.kafka import topics as kafka_topics  # noqa: PLC0415
+    from services.kafka.client import kafka_of  # noqa: PLC0415
     from services.retention import topics_kept_s  # noqa: PLC0415
     from services.settings import SettingsError  # noqa: PLC0415
 
@@ -316,6 +316,6 @@ def export(directory: Path, check: bool) -> None:  # noqa: FBT001 - click's way
 )
 def bench(only: str, events: int, imported: int) -> None:
     """Measure the goals of performance against their floors, in one run on this machine."""
-    from services.bench import main as measure  # noqa: PLC0415
+    from services.bench.goals import main as measure  # noqa: PLC0415
 
     sys.exit(0 if measure([goal for goal in only.upper().split(",") if goal], events, imported) else FAILED)

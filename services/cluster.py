@@ -10,18 +10,20 @@ from schemas.marks import PRIVACY
 from schemas.ports import Lease, LogUnavailable
 from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES
 from sender.delivery import Delivery
-from services import backup, kafka_topics, move_mark
-from services.content_seals import MARK_MAKE, MARKS_READ, Seals, seals_of
+from services import backup
 from services.edition import Edition, Holds, Work, sealed
-from services.kafka_client import Kafka, kafka_of
-from services.log_kafka import KafkaLog
+from services.kafka import topics as kafka_topics
+from services.kafka.client import Kafka, kafka_of
+from services.kafka.log import KafkaLog
+from services.move import mark as move_mark
 from services.outbox import Outbox
 from services.owner import own_name
-from services.postgres import Postgres, numbered
-from services.sealed_secrets import refuse_unopened
+from services.postgres.pool import Postgres, numbered
+from services.postgres.store import PostgresStore
+from services.sealing.content import MARK_MAKE, MARKS_READ, Seals, seals_of
+from services.sealing.secrets import refuse_unopened
 from services.settings import Settings, SettingsError
-from services.sqlite_file import usable
-from services.store_postgres import PostgresStore
+from services.sqlite.file import usable
 
 LEASE_TTL_S = 7.0
 """Long enough to open a connection and write a request within it (`services.sending`), short enough that the shards of

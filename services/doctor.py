@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from ingest.probes import HEADER, proof
 from ingest.signature import sign
-from services.admin_client import AdminClient
+from services.commands.admin_client import AdminClient
 from services.graph_account import FIELDS_WANTED, SCOPES_WANTED, GraphAccount, GraphRefused, GraphSilent
 from services.preflight import Finding, encryption_keys, machine
 from services.settings import SECRET_LENGTH_MIN, Settings

@@ -14,7 +14,7 @@ import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.instants import parse_rfc3339
-from services.failure import UNREACHABLE, Failure
+from services.commands.failure import UNREACHABLE, Failure
 
 HISTOGRAM = "coexist_echo_latency_seconds"
 CONTACT = "34600111222"

@@ -8,14 +8,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from schemas.ports import EventLog, Lease, Store
-from services import backup, move_mark
-from services.content_seals import MARK_MAKE, Seals, marks_in, seals_of
-from services.log_sqlite import SqliteLog
-from services.sealed_secrets import refuse_unopened
+from services import backup
+from services.move import mark as move_mark
+from services.sealing.content import MARK_MAKE, Seals, marks_in, seals_of
+from services.sealing.secrets import refuse_unopened
+from services.sealing.store import SealedStore
 from services.settings import Settings, SettingsError
-from services.sqlite_file import SqliteFile, one, usable
-from services.store_sealed import SealedStore
-from services.store_sqlite import SqliteStore
+from services.sqlite.file import SqliteFile, one, usable
+from services.sqlite.log import SqliteLog
+from services.sqlite.store import SqliteStore
 
 FILE_NAME = "coexist.db"
 LEASE_TTL_S = 3600.0

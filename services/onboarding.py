@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import click
 
 from schemas.instants import parse_rfc3339
-from services.failure import Failure
+from services.commands.failure import Failure
 from services.graph_account import GraphAccount, GraphRefused, GraphSilent, Phone
 
 ASKED_TWICE, TOO_LATE = 2593107, 2593108

@@ -18,9 +18,9 @@ from typing import Protocol
 import structlog
 
 from schemas.ports import Fenced, Lease, LogUnavailable
-from services.kafka_client import CONFIRM_S, Kafka, Writer
-from services.log_kafka import line_of
-from services.store_postgres import Line, OutboxBatch
+from services.kafka.client import CONFIRM_S, Kafka, Writer
+from services.kafka.log import line_of
+from services.postgres.store import Line, OutboxBatch
 
 HEADER = "x-outbox"
 MARGIN_S = 1.0

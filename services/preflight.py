@@ -18,17 +18,17 @@ import apsw
 from schemas.ports import LogUnavailable
 from schemas.states import MESSAGES, number_key
 from services import access_tokens
-from services.content_seals import holds_plain, seals_for, seals_of
 from services.edge import CannotListen, listen
 from services.edition import FILE_NAME
-from services.erasure_ledger import writable
-from services.log_sqlite import PartitionsChanged, partitions_of
-from services.sealed_secrets import refuse_unopened_in
-from services.sealing import sealer_of
+from services.privacy.ledger import writable
+from services.sealing.content import holds_plain, seals_for, seals_of
+from services.sealing.keys import sealer_of
+from services.sealing.secrets import refuse_unopened_in
 from services.settings import Settings, SettingsError, guarded, secrets, short_secrets
-from services.sqlite_file import owner_of
-from services.store_sqlite import SHARDS_MAX
-from services.tracing import is_wanted
+from services.sqlite.file import owner_of
+from services.sqlite.log import PartitionsChanged, partitions_of
+from services.sqlite.store import SHARDS_MAX
+from services.telemetry.tracing import is_wanted
 
 SQLITE_MIN = (3, 51, 3)
 """Before it two connections can corrupt a write-ahead log when they checkpoint at once."""
@@ -266,8 +266,8 @@ async def _cluster(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _kafka(settings: Settings) -> Finding:
-    from services import kafka_topics  # noqa: PLC0415 - needs the extra kafka
-    from services.kafka_client import kafka_of  # noqa: PLC0415 - see above
+    from services.kafka import topics as kafka_topics  # noqa: PLC0415 - needs the extra kafka
+    from services.kafka.client import kafka_of  # noqa: PLC0415 - see above
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # we say once what it would repeat
     try:
@@ -280,7 +280,7 @@ async def _kafka(settings: Settings) -> Finding:
 
 
 async def _postgres(url: str) -> Finding:
-    from services.postgres import reach  # noqa: PLC0415 - needs the extra postgres
+    from services.postgres.pool import reach  # noqa: PLC0415 - needs the extra postgres
 
     try:
         async with asyncio.timeout(REACH_S):

@@ -2,7 +2,7 @@
 
 Records of the embedded log go a few rows at a time, oldest first, and never before every processor has read them.
 The newest row of a partition stays, for it says where the partition ends; what stood in it becomes holes. On Kafka
-the topics' own settings do the same (`coexist topics create`). States go by the walks of `services.sweep`.
+the topics' own settings do the same (`coexist topics create`). States go by the walks of `services.privacy.sweep`.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ import structlog
 from schemas.marks import ERASED
 from schemas.ports import LogUnavailable
 from schemas.topics import DAY_S, TOPICS
-from services.log_sqlite import SqliteLog
-from services.purge import hole
+from services.privacy.purge import hole
 from services.settings import Settings
+from services.sqlite.log import SqliteLog
 
 LOOK_S = 60.0
 """How often the log is looked at."""

@@ -31,11 +31,11 @@ from schemas.ports import (
     Unreadable,
 )
 from schemas.topics import HISTORY
-from services.bars import Bars
 from services.dead_letters import dead_letter
 from services.hearing import Hearing
+from services.privacy.bars import Bars
+from services.privacy.sweep import Sweep
 from services.shard import Foreign, Shard
-from services.sweep import Sweep
 
 BATCH_RECORDS_MAX = 256
 """Records decided together: large enough to share an fsync, small enough to hold the writer under 5 ms."""

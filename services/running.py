@@ -9,20 +9,20 @@ from schemas.states import MESSAGES, number_key
 from schemas.topics import partition_of
 from services.access_tokens import AccessTokens
 from services.audit import Audit
-from services.bars import Bars
 from services.edge import Edge
 from services.edition import Edition
 from services.hearing import Hearing
 from services.leases import LeaseKeeper
-from services.media import MediaWorker
-from services.metrics import Figures, Metrics
-from services.notices import Notices
-from services.purge import Purging
-from services.relay import Relaying
+from services.media.worker import MediaWorker
+from services.privacy.bars import Bars
+from services.privacy.purge import Purging
+from services.relays.role import Relaying
 from services.runner import Runner
 from services.settings import Settings
-from services.sqlite_file import SqliteFile
-from services.tracing import Tracing
+from services.sqlite.file import SqliteFile
+from services.telemetry.metrics import Figures, Metrics
+from services.telemetry.notices import Notices
+from services.telemetry.tracing import Tracing
 
 Clock = Callable[[], float]
 

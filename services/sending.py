@@ -29,7 +29,7 @@ from sender.pace import ANSWER_WAIT_S
 from sender.turn import Send
 from services.foreign_states import foreign_type
 from services.shard import load_foreign
-from services.tracing import Tracing
+from services.telemetry.tracing import Tracing
 
 APPEND_RETRY_S = 0.5
 EARLY_S_MAX = 1.0

@@ -12,7 +12,7 @@ import orjson
 from services.app import open_app
 from services.running import App
 from services.settings import Settings
-from services.sqlite_file import usable
+from services.sqlite.file import usable
 
 COLLECT_EVERY = (20_000, 20, 20)
 """Allocations until the youngest are looked at, and how often each older generation is: Python's are 700, 10, 10."""

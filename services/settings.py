@@ -28,7 +28,7 @@ from schemas.topics import (
     TIMELINE,
     TOPICS,
 )
-from services.arguments import is_address
+from services.commands.arguments import is_address
 
 PREFIX = "COEXIST_"
 SECRET_LENGTH_MIN = 32

@@ -15,14 +15,14 @@ from schemas.cloudevents import UNREADABLE, cloudevent
 from schemas.instants import rfc3339
 from schemas.ports import LogUnavailable, Record
 from schemas.topics import TOPICS
-from services.admin_client import unreachable
-from services.content_seals import marks_in, seals_of
+from services.commands.admin_client import unreachable
+from services.commands.failure import USAGE, Failure
 from services.edition import FILE_NAME
-from services.failure import USAGE, Failure
-from services.log_sqlite import LogFile, partitions_of
-from services.sealing import CannotUnseal
+from services.sealing.content import marks_in, seals_of
+from services.sealing.keys import CannotUnseal
 from services.settings import Settings, SettingsError
-from services.sqlite_file import owner_of
+from services.sqlite.file import owner_of
+from services.sqlite.log import LogFile, partitions_of
 
 LOOK_EVERY_S = 0.05
 BATCH_RECORDS = 500
@@ -56,8 +56,8 @@ def is_at_rest(settings: Settings) -> bool:
 
 def _on_kafka(settings: Settings, name: str, *, from_start: bool, follow: bool) -> Iterator[Record]:
     try:
-        from services.kafka_client import kafka_of  # noqa: PLC0415 - needs the extra kafka
-        from services.tail_kafka import records  # noqa: PLC0415
+        from services.kafka.client import kafka_of  # noqa: PLC0415 - needs the extra kafka
+        from services.kafka.tail import records  # noqa: PLC0415
     except ModuleNotFoundError as problem:
         raise Failure(f"{problem.name} is not installed. pip install 'coexist[kafka]'.", USAGE) from None
     try:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import click
 import httpx
 
-from services.failure import UNREACHABLE, Failure
+from services.commands.failure import UNREACHABLE, Failure
 from services.sandbox.config import DEFAULT_SECRET
 from services.sandbox.triggers import TRIGGERS, trigger_body
 from services.sandbox.wire import sign

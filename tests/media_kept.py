@@ -1,6 +1,6 @@
 """A file put into a media store and read from it again, as the service does both."""
 
-from services.media_store import Part
+from services.media.store import Part
 
 
 async def put(store, data):

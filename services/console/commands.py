@@ -43,7 +43,7 @@ from sender.command import (
 from sender.conditions import withheld
 from sender.pace import number_wait_s
 from sender.pacing import PAIR_BURST, PAIR_INTERVAL_S, wait_s
-from services.api_numbers import numbers
+from services.api.numbers import numbers
 from services.running import App
 from services.shard import decode_state
 

@@ -7,8 +7,8 @@ from schemas.phones import digits, match_key
 from schemas.ports import NOWHERE
 from schemas.states import CONVERSATIONS, MESSAGES, Alias, Conversation, alias_key, conversation_key
 from schemas.topics import partition_of
-from services import pages
-from services.pages import Page
+from services.api import pages
+from services.api.pages import Page
 from services.running import App
 from services.shard import decode_state
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from services.metrics import Metrics
+from services.telemetry.metrics import Metrics
 
 SAMPLE_EVERY_S = 5.0
 MINUTE_S = 60.0

@@ -17,7 +17,7 @@ from fastapi import HTTPException
 from schemas.instants import rfc3339
 from schemas.ports import Commit, Event, Fenced, LogUnavailable, Record, Row, State
 from schemas.topics import DEAD_LETTERS, TOPICS
-from services.api_topics import is_one_of
+from services.api.topics import is_one_of
 from services.running import App
 from services.shard import decode_state
 

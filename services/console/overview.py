@@ -11,15 +11,15 @@ from schemas.ports import FAR
 from schemas.states import DELIVERY, Number
 from schemas.topics import partition_of
 from sender.command import AMBIGUOUS, Queue, queue_key
-from services.api_numbers import numbers
-from services.api_privacy import is_overdue, requests
+from services.api.numbers import numbers
+from services.api.privacy import is_overdue, requests
 from services.console.commands import unfinished
 from services.console.hour import MINUTE_S, Hour, counted, latencies, rate
 from services.console.letters import OPEN, letters
 from services.console.outcomes import Outcomes
 from services.running import App
 from services.shard import decode_state
-from services.standing import headroom
+from services.telemetry.standing import headroom
 
 LAG_S_MAX = 5.0
 """Records that have waited longer than this are a problem."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 
 from services.app import open_app
-from services.demo import demo_settings
-from services.demo_meta import sandbox
+from services.demo.meta import sandbox
+from services.demo.run import demo_settings
 from services.running import App
 from services.sandbox.config import Number
 from services.scenarios.stage import DEADLINE_S, Stage, StoryBroke

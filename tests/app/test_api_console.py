@@ -18,7 +18,7 @@ from services.console.commands import Surroundings, why
 from services.console.hour import Hour, latencies, quantile, rate
 from services.console.overview import lag
 from services.dead_letters import dead_letter
-from services.metrics import Metrics
+from services.telemetry.metrics import Metrics
 from tests import harness as h
 from tests.app.rig import CONTACT, NUMBER, service, together, until
 

@@ -8,9 +8,9 @@ import pytest_asyncio
 
 from schemas.commands import OnlyIf, SendRequested
 from schemas.ports import Event
-from services.api_sends import ABOUT
+from services.api.door import BODY_BYTES_MAX
+from services.api.sends import ABOUT
 from services.dead_letters import dead_letter
-from services.door import BODY_BYTES_MAX
 from tests.app.edge_rig import Client
 from tests.app.rig import service, until
 from tests.app.sandbox_receiver import CONTACT, NUMBER

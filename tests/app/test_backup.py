@@ -18,8 +18,8 @@ from services.backup import NotCopied, copy
 from services.cli import main
 from services.edition import FILE_NAME
 from services.statements import SCHEMA
-from services.verify import verify
-from services.verify_books import FolderBooks
+from services.verify.books import FolderBooks
+from services.verify.verdict import verify
 from tests.app.rig import NUMBER, service, settings, until
 from tests.app.sandbox_receiver import post, sandbox
 from tests.app.test_privacy_erase import SLOW_S, Person, erase, found_in

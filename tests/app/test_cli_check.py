@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 from services.app import open_app
 from services.cli import main
-from services.relay_target import is_own
+from services.relays.target import is_own
 from services.settings import SettingsError, load
-from services.tracing import tracing_of
+from services.telemetry.tracing import tracing_of
 from tests.app.rig import service, until
 from tests.app.rig import settings as app_settings
 from tests.processes import environment, free_port, settings_for

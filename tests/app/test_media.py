@@ -9,7 +9,7 @@ import pytest
 
 from echo_sync.media import ATTEMPT_S
 from schemas.ports import Event
-from services.media_store import reference
+from services.media.store import reference
 from services.sandbox.contents import media_file
 from tests.app.rig import service, together, until
 from tests.app.sandbox_receiver import CONTACT, NUMBER, flush, post, sandbox

@@ -9,8 +9,8 @@ import pytest
 from echo_sync.media import Fetch
 from schemas.items import Media
 from sender import graph
-from services.media_fetch import Fetcher, Missed
-from services.media_store import Part
+from services.media.fetch import Fetcher, Missed
+from services.media.store import Part
 from services.sandbox.contents import media_file
 from tests.app.sandbox_receiver import NUMBER, post, sandbox
 from tests.processes import DEFAULT_TOKEN

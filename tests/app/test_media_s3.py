@@ -9,12 +9,12 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
-from services.content_seals import Seals
-from services.media_folder import MediaFolder
-from services.media_sealed import SealedMedia
-from services.media_store import FOLDER_NAME, open_store, reference
-from services.move_folder import Refused
-from services.move_media import copy_media
+from services.media.folder import MediaFolder
+from services.media.sealed import SealedMedia
+from services.media.store import FOLDER_NAME, open_store, reference
+from services.move.folder import Refused
+from services.move.media import copy_media
+from services.sealing.content import Seals
 from tests.app.rig import settings, together
 from tests.app.test_media import NUMBER, content_of, media_of, stored
 from tests.media_kept import get, put

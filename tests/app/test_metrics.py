@@ -10,11 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.ports import LogUnavailable
 from schemas.states import MESSAGES
-from services.catalogue import CATALOGUE
-from services.metric import ENDINGS
-from services.metrics import Metrics
 from services.sandbox.faults import Faults
-from services.standing import STORE_S, Standing
+from services.telemetry.catalogue import CATALOGUE
+from services.telemetry.metric import ENDINGS
+from services.telemetry.metrics import Metrics
+from services.telemetry.standing import STORE_S, Standing
 from tests.app.rig import service, together, until
 from tests.app.sandbox_receiver import CONTACT, NUMBER
 

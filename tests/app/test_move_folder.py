@@ -1,13 +1,13 @@
 """Nothing of a data folder is forgotten by a move: each of its tables and files is moved, or needs no move."""
 
-from services import log_sqlite
 from services import statements as sql
 from services.edition import FILE_NAME
-from services.erasure_ledger import FILE_NAME as LEDGER_NAME
-from services.erasure_ledger import ErasureLedger
-from services.media_store import FOLDER_NAME
-from services.move_folder import Folder, columns_of
-from services.move_media import copy_ledger
+from services.media.store import FOLDER_NAME
+from services.move.folder import Folder, columns_of
+from services.move.media import copy_ledger
+from services.privacy.ledger import FILE_NAME as LEDGER_NAME
+from services.privacy.ledger import ErasureLedger
+from services.sqlite import log as log_sqlite
 from tests.app.relay_receiver import receiver
 from tests.app.rig import settings, together, until
 from tests.app.test_privacy_erase import erase

@@ -8,7 +8,7 @@ import click
 import httpx
 import pytest
 
-from services.admin_client import AdminClient
+from services.commands.admin_client import AdminClient
 from services.graph_account import GraphAccount, graph_client
 from services.onboarding import Onboarding, follow
 from services.sandbox.config import Number

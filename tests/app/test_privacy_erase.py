@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from schemas.instants import parse_rfc3339
 from schemas.topics import TOPICS
-from services.sweep import AGE_FIRST_S
+from services.privacy.sweep import AGE_FIRST_S
 from tests import harness as h
 from tests.app.rig import NUMBER, service, together, until
 from tests.harness import read_all

@@ -6,9 +6,9 @@ import contextlib
 import pytest
 
 from schemas.topics import TIMELINE
-from services.media_address import Forbidden, resolved
-from services.relay_registry import Wanted
-from services.relay_target import WrongAddress, reachable, target
+from services.media.address import Forbidden, resolved
+from services.relays.registry import Wanted
+from services.relays.target import WrongAddress, reachable, target
 from tests.app.relay_receiver import receiver
 from tests.app.rig import service, until
 from tests.app.sandbox_receiver import NUMBER

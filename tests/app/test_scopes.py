@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api import OPEN_PATHS
+from services.api.listener import OPEN_PATHS
+from services.api.scopes import ADMIN, METRICS, ORDER, READ, SEND, Tokens, needed, permits
 from services.app import open_app
-from services.scopes import ADMIN, METRICS, ORDER, READ, SEND, Tokens, needed, permits
 from services.settings import SettingsError
 from tests.app.rig import NUMBER, service, settings, until
 

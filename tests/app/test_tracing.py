@@ -14,7 +14,7 @@ import structlog
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from services.settings import SettingsError
-from services.tracing import Tracing, traceparent, tracing_of
+from services.telemetry.tracing import Tracing, traceparent, tracing_of
 from tests.app.rig import ADDED, CONTACT, NUMBER, together, until
 from tests.processes import DEFAULT_SECRET, probe, sign
 
@@ -136,7 +136,7 @@ async def test_a_signed_webhook_and_the_send_it_causes_are_one_trace(tmp_path, c
 
 async def test_batches_of_several_traces_link_to_each(tmp_path, collector):
     from schemas.ports import Event, Record
-    from services.spans import Spans, exporting
+    from services.telemetry.spans import Spans, exporting
 
     spans = Spans(exporting(), "kafka", "shop")
     traces = [f"00-{n:032x}-{n:016x}-01" for n in (1, 2, 2, 3)]
@@ -198,7 +198,7 @@ def said():
 
 
 def test_without_the_extra_it_is_off_and_the_log_says_so(monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("opentelemetry.sdk")] + ["services.spans"]:
+    for name in [name for name in sys.modules if name.startswith("opentelemetry.sdk")] + ["services.telemetry.spans"]:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
     environment = os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}

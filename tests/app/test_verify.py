@@ -14,11 +14,11 @@ from schemas.states import Conversation
 from schemas.topics import ACCOUNT, CONVERSATIONS, HISTORY, INBOUND, OUTBOUND, SENDS, TIMELINE
 from services.cli import main
 from services.edition import FILE_NAME
-from services.log_sqlite import OFFSET_BITS
 from services.sandbox.faults import Faults
 from services.shard import decode_state
-from services.verify import verify
-from services.verify_books import FolderBooks
+from services.sqlite.log import OFFSET_BITS
+from services.verify.books import FolderBooks
+from services.verify.verdict import verify
 from tests.app.rig import settings, together
 from tests.app.sandbox_receiver import NUMBER
 

@@ -8,10 +8,10 @@ from schemas.states import DELIVERY
 from schemas.topics import TOPICS
 from sender.command import FINAL, Command
 from services.outbox import HEADER
-from services.postgres import Postgres
+from services.postgres.pool import Postgres
+from services.postgres.store import PostgresStore
 from services.shard import decode_state
-from services.store_postgres import PostgresStore
-from services.store_sqlite import SHARDS_MAX
+from services.sqlite.store import SHARDS_MAX
 from tests.cluster.rig import everything
 from tests.crash.books import INPUTS
 

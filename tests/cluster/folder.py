@@ -7,8 +7,8 @@ import apsw
 from schemas.ports import Commit, Event, Row
 from schemas.topics import DEAD_LETTERS
 from services.app import open_app
-from services.bench_bodies import Workload
-from services.bench_service import is_caught_up
+from services.bench.bodies import Workload
+from services.bench.service import is_caught_up
 from services.edition import FILE_NAME
 from services.settings import Settings
 from tests.app.rig import settings, until

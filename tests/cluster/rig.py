@@ -8,9 +8,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.reader import is_new
 from schemas.topics import TOPICS
-from services import kafka_topics
-from services.kafka_client import kafka_of
-from services.log_kafka import KafkaLog
+from services.kafka import topics as kafka_topics
+from services.kafka.client import kafka_of
+from services.kafka.log import KafkaLog
 from services.settings import Settings
 from tests.kafka.broker import drop_database, kafka, new_database
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from services.failure import Failure
-from services.move import move
-from services.reseal import reseal
+from services.commands.failure import Failure
+from services.move.migration import move
+from services.sealing.reseal import reseal
 from services.settings import SettingsError
 from tests.app.rig import service, settings, together, until
 from tests.app.test_at_rest import CANARY, HEARD_S, KEY, NEW_KEY, OTHER_KEY, PHONE, holding, sealed, talk

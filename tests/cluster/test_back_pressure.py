@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from schemas.topics import TIMELINE, partition_of
-from services.kafka_client import CONFIRM_S
+from services.kafka.client import CONFIRM_S
 from tests.cluster.books import ClusterBooks
 from tests.cluster.fleet import Fleet
 from tests.cluster.rig import Cluster, told, until

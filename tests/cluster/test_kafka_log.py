@@ -11,10 +11,10 @@ from aiokafka import AIOKafkaProducer
 from schemas.cloudevents import UNREADABLE, headers
 from schemas.ports import Event, LogUnavailable
 from schemas.topics import CONVERSATIONS, INBOUND, OUTBOUND, OUTBOUND_BULK, TIMELINE, partition_of
-from services import kafka_topics
-from services.kafka_client import CONFIRM_S, Kafka
-from services.kafka_reader import GapDetected
-from services.log_kafka import KafkaLog
+from services.kafka import topics as kafka_topics
+from services.kafka.client import CONFIRM_S, Kafka
+from services.kafka.log import KafkaLog
+from services.kafka.reader import GapDetected
 from tests.cluster.rig import SOON_S, Cluster, drained, everything, until
 from tests.kafka.broker import jars
 from tests.kafka.cluster import KafkaCluster

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from services.move import move
+from services.move.migration import move
 from tests.cluster.folder import fill, of_cluster
 from tests.cluster.rig import Cluster
 from tests.processes import busy

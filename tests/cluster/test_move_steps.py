@@ -16,13 +16,13 @@ from schemas.ports import Event, LogUnavailable
 from schemas.topics import CONVERSATIONS, INBOUND, TIMELINE, TOPICS
 from services import statements as sql
 from services.edition import open_edition
-from services.move import abandon, move
-from services.move_folder import GONE, Folder, Refused, columns_of
-from services.move_kafka import KafkaTarget
-from services.move_mark import Mark
+from services.move.folder import GONE, Folder, Refused, columns_of
+from services.move.kafka import KafkaTarget
+from services.move.mark import Mark
+from services.move.migration import abandon, move
+from services.postgres.store import key_bytes
 from services.settings import SettingsError
-from services.sqlite_file import FileInUse
-from services.store_postgres import key_bytes
+from services.sqlite.file import FileInUse
 from tests.app.rig import settings as embedded
 from tests.app.rig import until
 from tests.cluster.folder import change, fill, of_cluster

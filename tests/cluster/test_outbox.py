@@ -9,10 +9,10 @@ import pytest
 from schemas.ports import Commit, Event, Fenced
 from schemas.reader import is_new
 from schemas.topics import CONVERSATIONS, TIMELINE, partition_of
-from services.kafka_client import Line, Writer
+from services.kafka.client import Line, Writer
 from services.outbox import HEADER, Outbox
-from services.postgres import Postgres
-from services.store_postgres import PostgresStore
+from services.postgres.pool import Postgres
+from services.postgres.store import PostgresStore
 from tests.cluster.rig import SOON_S, Cluster, everything, told
 
 pytestmark = pytest.mark.kafka

@@ -6,11 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import asyncpg
 import pytest
 
-from services.failure import UNREACHABLE, Failure
-from services.media_sealed import MAGIC
-from services.media_store import reference
-from services.postgres import schema
-from services.reseal import reseal
+from services.commands.failure import UNREACHABLE, Failure
+from services.media.sealed import MAGIC
+from services.media.store import reference
+from services.postgres.pool import schema
+from services.sealing.reseal import reseal
 from tests.app.rig import settings
 from tests.app.test_at_rest import sealed
 from tests.cluster.rig import until

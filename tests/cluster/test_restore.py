@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from schemas.topics import TIMELINE
-from services.verify import verify
-from services.verify_cluster import cluster_books
+from services.verify.cluster import cluster_books
+from services.verify.verdict import verify
 from tests.app.rig import ADDED, NUMBER, service, until
 from tests.app.sandbox_receiver import post, sandbox
 from tests.app.test_backup import accepted, known_to, settled

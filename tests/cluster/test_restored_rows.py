@@ -11,7 +11,7 @@ from schemas.topics import CONVERSATIONS as TOPIC
 from schemas.topics import TIMELINE
 from services.backup import MARK_READ, read
 from services.backup_cluster import PAGE_RECORDS, put_back
-from services.statements_postgres import AT_WORK
+from services.postgres.statements import AT_WORK
 from tests.app.rig import settings
 from tests.cluster.rig import Cluster
 from tests.kafka.broker import execute

@@ -11,8 +11,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from schemas.ports import Event
 from schemas.topics import INBOUND, partition_of
-from services.kafka_client import kafka_of
-from services.log_kafka import KafkaLog
+from services.kafka.client import kafka_of
+from services.kafka.log import KafkaLog
 from services.settings import Settings
 from tests.cluster.rig import drained
 from tests.kafka.broker import drop_database, jars, new_database

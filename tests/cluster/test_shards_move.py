@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from services.app import SWEPT
-from services.postgres import Postgres
+from services.postgres.pool import Postgres
 from tests.cluster.fleet import Fleet
 from tests.cluster.rig import Cluster, until
 from tests.processes import busy

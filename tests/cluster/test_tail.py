@@ -8,7 +8,7 @@ import pytest
 
 from schemas.ports import Event
 from schemas.topics import OUTBOUND, TIMELINE
-from services.kafka_client import Line
+from services.kafka.client import Line
 from tests.cluster.rig import Cluster
 from tests.processes import COEXIST, coexist, environment
 

@@ -5,11 +5,11 @@ import time
 import pytest
 
 from schemas.topics import TIMELINE
-from services.failure import Failure
-from services.move import move
-from services.verify import verify
-from services.verify_books import FolderBooks
-from services.verify_cluster import cluster_books
+from services.commands.failure import Failure
+from services.move.migration import move
+from services.verify.books import FolderBooks
+from services.verify.cluster import cluster_books
+from services.verify.verdict import verify
 from tests.app.rig import settings as embedded
 from tests.cluster.folder import fill, of_cluster
 from tests.cluster.rig import Cluster

@@ -6,11 +6,11 @@ A place is an async context manager made from an empty folder: inside it, `log`,
 
 import pytest
 
-from services.content_seals import Seals
 from services.edition import sealed
-from services.log_sqlite import SqliteLog
-from services.sqlite_file import SqliteFile
-from services.store_sqlite import SqliteStore
+from services.sealing.content import Seals
+from services.sqlite.file import SqliteFile
+from services.sqlite.log import SqliteLog
+from services.sqlite.store import SqliteStore
 from tests.conformance.adapters_cluster import ClusterPlace, SealedClusterPlace
 from tests.harness import Clock
 

@@ -9,15 +9,15 @@ import time
 from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.topics import TOPICS
-from services import kafka_topics
-from services.content_seals import Seals
 from services.edition import sealed
-from services.kafka_client import kafka_of
-from services.log_kafka import KafkaLog
+from services.kafka import topics as kafka_topics
+from services.kafka.client import kafka_of
+from services.kafka.log import KafkaLog
 from services.outbox import Outbox
-from services.postgres import Postgres
+from services.postgres.pool import Postgres
+from services.postgres.store import PostgresStore
+from services.sealing.content import Seals
 from services.settings import Settings
-from services.store_postgres import PostgresStore
 from tests.harness import Clock
 from tests.kafka.broker import drop_database, execute, kafka, new_database
 

@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 RELEASED = HERE / "released"
 SAMPLES = HERE.parent / "unit" / "event_samples.json"
 PACKAGES = ("schemas", "echo_sync", "sender")
-STORING = ("services.relay_state", "services.relay_shard", "services.console.letters")
+STORING = ("services.relays.state", "services.relays.shard", "services.console.letters")
 """Modules of `services` with records of their own."""
 SAID = frozenset({"description", "examples"})
 

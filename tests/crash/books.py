@@ -13,9 +13,9 @@ from schemas.topics import TOPICS
 from sender.command import FINAL, Command
 from sender.delivery import Delivery
 from services.edition import FILE_NAME
-from services.log_sqlite import LogFile
 from services.shard import decode_state
-from services.store_sqlite import SHARDS_MAX
+from services.sqlite.log import LogFile
+from services.sqlite.store import SHARDS_MAX
 
 READ = 2_000
 INPUTS = {processor.name: processor.inputs for processor in (Messages, Conversations, Delivery)}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from schemas.items import Contact
 from services.app import open_app
-from services.erasing import begin, erasure
+from services.privacy.erasing import begin, erasure
 from tests.app.rig import NUMBER, settings, until
 from tests.crash.disk import Disk
 

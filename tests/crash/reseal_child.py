@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from services.reseal import reseal
+from services.sealing.reseal import reseal
 from tests.app.rig import settings
 from tests.crash.disk import Disk
 

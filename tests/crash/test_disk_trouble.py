@@ -10,9 +10,9 @@ import pytest
 
 from schemas.ports import Event, LogUnavailable
 from schemas.topics import partition_of
-from services.log_sqlite import SqliteLog
-from services.sqlite_file import WAL_PAGES_MAX, SqliteFile
-from services.store_sqlite import SqliteStore
+from services.sqlite.file import WAL_PAGES_MAX, SqliteFile
+from services.sqlite.log import SqliteLog
+from services.sqlite.store import SqliteStore
 from tests.app.rig import ADDED, service, until
 from tests.crash.books import Books, Timeline
 from tests.crash.disk import Disk

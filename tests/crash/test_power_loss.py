@@ -11,9 +11,9 @@ from pathlib import Path
 import apsw
 
 from schemas.ports import Commit, Event, Row
-from services.log_sqlite import SqliteLog
-from services.sqlite_file import SqliteFile
-from services.store_sqlite import SqliteStore
+from services.sqlite.file import SqliteFile
+from services.sqlite.log import SqliteLog
+from services.sqlite.store import SqliteStore
 from tests.crash.disk import Disk, Image
 
 IMAGES = 12_000 if os.environ.get("COEXIST_TEST_LONG") else 300

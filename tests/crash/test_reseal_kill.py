@@ -12,8 +12,8 @@ import apsw
 import pytest
 
 from services.app import open_app
-from services.content_seals import marks_in
 from services.edition import FILE_NAME
+from services.sealing.content import marks_in
 from services.settings import SettingsError
 from tests.app.rig import service, settings, together, until
 from tests.app.test_access_tokens import WRONG

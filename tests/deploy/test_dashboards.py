@@ -10,7 +10,7 @@ import yaml
 
 from deploy.dashboards import COLUMNS, DASHBOARDS, dashboard
 from deploy.generate import files
-from services.catalogue import CATALOGUE
+from services.telemetry.catalogue import CATALOGUE
 from tests.deploy.promql import names
 from tests.deploy.test_rules import RECORDED, wrong
 

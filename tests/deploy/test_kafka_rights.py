@@ -13,10 +13,10 @@ from aiokafka.protocol.admin import CreateAclsRequest
 
 from schemas.ports import Event
 from schemas.topics import DEAD_LETTERS, OUTBOUND, TIMELINE
-from services import kafka_topics
 from services.app import ROLES
-from services.kafka_client import kafka_of
-from services.log_kafka import KafkaLog
+from services.kafka import topics as kafka_topics
+from services.kafka.client import kafka_of
+from services.kafka.log import KafkaLog
 from services.sandbox.config import Number
 from services.settings import Settings
 from tests.app.relay_receiver import receiver

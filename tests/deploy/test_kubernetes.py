@@ -14,7 +14,7 @@ from schemas.topics import PARTITIONS_DEFAULT, TOPICS
 from services.app import ROLES
 from services.cli import main
 from services.cluster import groups_of
-from services.kafka_topics import REPLICAS, configuration
+from services.kafka.topics import REPLICAS, configuration
 from services.settings import Settings
 from tests.deploy.custom_resources import SCHEMAS
 from tests.deploy.kustomize import MERGED_BY, render

@@ -10,7 +10,7 @@ import httpx
 import yaml
 
 from deploy.dashboards import DASHBOARDS, dashboard
-from services import logs
+from services.telemetry import logs
 from tests.app.rig import together, until
 from tests.app.test_metrics import BUSY, traffic
 from tests.deploy.test_dashboards import queries

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from services.catalogue import CATALOGUE, series
+from services.telemetry.catalogue import CATALOGUE, series
 from tests.deploy.promql import grouped, labels, names
 from tests.unit.test_catalogue import said
 

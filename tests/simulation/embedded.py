@@ -9,11 +9,11 @@ from echo_sync.messages import Messages
 from schemas.ports import Fenced
 from schemas.topics import TOPICS, partition_of
 from services.foreign_states import foreign_type
-from services.log_sqlite import LogFile, SqliteLog
 from services.runner import Runner
 from services.shard import decode_state
-from services.sqlite_file import SqliteFile
-from services.store_sqlite import SqliteStore, scan
+from services.sqlite.file import SqliteFile
+from services.sqlite.log import LogFile, SqliteLog
+from services.sqlite.store import SqliteStore, scan
 from tests.harness import KEY, NUMBER, Clock, StrictStore, read_all
 from tests.simulation.seeded_log import SeededLog
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from schemas import events
 from schemas.bodies import MESSAGES
 from schemas.interactive import INTERACTIVE
-from services.door import checked
+from services.api.door import checked
 from tests.send_bodies import BROKEN, CASES, GOOD, KINDS, NAMES, PLAIN_URL, PUBLIC_URL, TYPES, changed, template
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "json" / "send.requested.schema.json").read_text())

@@ -8,9 +8,9 @@ import pytest
 
 from schemas.events import DATA
 from schemas.ports import Event
-from services import logs
-from services.catalogue import CATALOGUE, GROUPS, NUMBERS_DEFAULT, OTHER, series
-from services.metrics import Metrics
+from services.telemetry import logs
+from services.telemetry.catalogue import CATALOGUE, GROUPS, NUMBERS_DEFAULT, OTHER, series
+from services.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 SERIES_MAX = 6_000

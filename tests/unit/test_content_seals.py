@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.content_seals import HEAD_BYTES, Seals, about_state, seals_of
-from services.sealing import CannotUnseal
+from services.sealing.content import HEAD_BYTES, Seals, about_state, seals_of
+from services.sealing.keys import CannotUnseal
 from services.settings import Settings, SettingsError
 
 OLD, NEW = bytes(32), b"n" * 32

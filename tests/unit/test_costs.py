@@ -9,7 +9,7 @@ from msgspec import Raw
 from echo_sync.costs import costs_key
 from schemas.countries import COUNTRIES, UNKNOWN, country_of
 from schemas.states import MESSAGES
-from services.metrics import Metrics
+from services.telemetry.metrics import Metrics
 from tests import harness as h
 from tests.harness import NUMBER, T0
 from tests.simulation.line import LAIA, Line

@@ -4,7 +4,7 @@ import pytest
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.produce import ProduceRequest
 
-from services.kafka_fence import guard
+from services.kafka.fence import guard
 
 LENGTH, METADATA, PRODUCE = b"\0\0\0\x0a", b"\0\x03", b"\0\0"
 BODY = b"\0\x08rest"

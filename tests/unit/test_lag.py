@@ -1,8 +1,8 @@
 import asyncio
 
 from schemas.ports import Event, Record
-from services.lag import lag
 from services.runner import Seen
+from services.telemetry.lag import lag
 
 NOW = 1_000.0
 

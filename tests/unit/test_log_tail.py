@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.ports import Event, Record
-from services.log_tail import RECORDS_MAX, Row, Tail
+from services.sqlite.tail import RECORDS_MAX, Row, Tail
 
 PLACES = ("inbound", 0), ("timeline", 0), ("timeline", 1)
 ROWS = st.lists(st.tuples(st.sampled_from(PLACES), st.integers(1, RECORDS_MAX // 3)), max_size=30)

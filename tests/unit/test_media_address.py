@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from services.media_address import Forbidden, bears_token, checked, is_public, resolver, target
+from services.media.address import Forbidden, bears_token, checked, is_public, resolver, target
 
 GRAPH = httpx.URL("https://graph.facebook.com")
 SANDBOX = httpx.URL("http://127.0.0.1:8082")

@@ -6,9 +6,9 @@ from hashlib import sha256
 
 import pytest
 
-from services.content_seals import Seals
-from services.media_sealed import MAGIC, SealedMedia
-from services.media_store import CHUNK_BYTES, open_store
+from services.media.sealed import MAGIC, SealedMedia
+from services.media.store import CHUNK_BYTES, open_store
+from services.sealing.content import Seals
 from tests.media_kept import get, put
 
 KEY, OTHER = b"1" * 32, b"2" * 32

@@ -8,8 +8,8 @@ from hashlib import sha256
 
 import pytest
 
-from services.media_folder import MediaFolder
-from services.media_store import LEFT_BEHIND_S, Part, open_store, reference
+from services.media.folder import MediaFolder
+from services.media.store import LEFT_BEHIND_S, Part, open_store, reference
 from services.settings import SettingsError
 from tests.media_kept import get, put
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.media_type import ANY_TYPE, believed, family
+from services.media.type import ANY_TYPE, believed, family
 
 JPEG, PNG, PDF, OGG = b"\xff\xd8\xff\xe0\0\x10JFIF", b"\x89PNG\r\n\x1a\n\0", b"%PDF-1.7\n", b"OggS\0\2"
 MP4, WEBP, ZIP, OLE = (

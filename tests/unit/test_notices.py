@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.ports import Event
-from services.logs import FIELDS
-from services.metrics import Metrics
-from services.notices import CAUSES_MAX, EVERY_S, Notices
 from services.runner import Batch
+from services.telemetry.logs import FIELDS
+from services.telemetry.metrics import Metrics
+from services.telemetry.notices import CAUSES_MAX, EVERY_S, Notices
 
 NUMBER, CONTACT = "106540352242922", "34600111222"
 

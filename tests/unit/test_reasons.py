@@ -5,7 +5,7 @@ import pytest
 from sender.pauses import RESTS
 from sender.people import PEOPLE_LIMIT
 from sender.permission import STOPPED
-from services.reasons import fix, meaning
+from services.commands.reasons import fix, meaning
 
 REFUSALS = {rest.reason for rest in RESTS.values()} | set(STOPPED.values()) | {PEOPLE_LIMIT, "no_token", "graph_error"}
 

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
 from schemas.ports import Event, LogUnavailable, Record
-from services.media_address import Forbidden
-from services.relay import Relaying
-from services.relay_courier import BACKOFF_S_MAX, FAILING_AFTER, Health, Result, backoff_s, client
-from services.relay_registry import Registry
-from services.relay_shard import in_conversations
-from services.relay_signature import headers, new_secret, secret_bytes
-from services.relay_target import WrongAddress, checked, is_own, target
-from services.sealing import Sealer
+from services.media.address import Forbidden
+from services.relays.courier import BACKOFF_S_MAX, FAILING_AFTER, Health, Result, backoff_s, client
+from services.relays.registry import Registry
+from services.relays.role import Relaying
+from services.relays.shard import in_conversations
+from services.relays.signature import headers, new_secret, secret_bytes
+from services.relays.target import WrongAddress, checked, is_own, target
+from services.sealing.keys import Sealer
 
 INSTANT = 1_795_000_000.0
 

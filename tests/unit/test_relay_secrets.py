@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.relay_secrets import PREFIX, RelaySecrets
-from services.relay_signature import new_secret
-from services.relay_state import GONE, SEALED, WORKING, Relay
-from services.sealing import Sealer
+from services.relays.secrets import PREFIX, RelaySecrets
+from services.relays.signature import new_secret
+from services.relays.state import GONE, SEALED, WORKING, Relay
+from services.sealing.keys import Sealer
 
 KEYS = [bytes([n]) * 32 for n in range(3)]
 SECRETS = st.lists(st.builds(new_secret), min_size=1, max_size=2)

@@ -5,10 +5,10 @@ import pytest
 from schemas.marks import ERASED
 from schemas.ports import Event
 from schemas.topics import INBOUND, TIMELINE, partition_of
-from services.log_sqlite import SqliteLog
 from services.retention import LogKeeper, topics_kept_s
 from services.settings import Settings, SettingsError, load, masked
-from services.sqlite_file import SqliteFile
+from services.sqlite.file import SqliteFile
+from services.sqlite.log import SqliteLog
 from tests.harness import NUMBER, Clock
 
 DAY_S = 86_400

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from services.sealing import CannotSeal, CannotUnseal, Sealer, sealer_of
+from services.sealing.keys import CannotSeal, CannotUnseal, Sealer, sealer_of
 from services.settings import SettingsError
 
 OLD, NEW, OTHER = bytes(32), b"n" * 32, b"o" * 32

@@ -11,7 +11,7 @@ from sender.graph import ANSWER_S, CONNECT_S, Graph, client
 from sender.pace import ANSWER_WAIT_S
 from sender.turn import Send
 from services.sending import STALE_S, Sending
-from services.tracing import Tracing
+from services.telemetry.tracing import Tracing
 
 OPENED_AT = 1_790_000_000.0
 LEASE = Lease("sender.delivery", 0, "me", 1)

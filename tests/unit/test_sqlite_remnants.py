@@ -5,8 +5,8 @@ import random
 import apsw
 import pytest
 
-from services.sqlite_file import SqliteFile
-from services.sqlite_remnants import gap
+from services.sqlite.file import SqliteFile
+from services.sqlite.remnants import gap
 
 
 def filled(start, cells, end, kind=13, size=4096, header=0):

@@ -7,7 +7,7 @@ import pytest
 from schemas.ports import Event, Record
 from schemas.topics import TIMELINE
 from services.settings import Settings
-from services.verify import verify
+from services.verify.verdict import verify
 
 NUMBER = "106540352242922"
 NOW = 1_790_000_000.0

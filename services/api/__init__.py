@@ -1,0 +1,1 @@
+"""The admin listener: what people and programs ask of a running service."""

@@ -1,0 +1,1 @@
+"""`coexist bench`: each goal of performance beside its floor."""

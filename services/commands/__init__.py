@@ -1,0 +1,1 @@
+"""The commands behind `services.cli`, which imports each when it runs."""

@@ -1,0 +1,1 @@
+"""`coexist demo`: Meta in a box, every role, and the page."""

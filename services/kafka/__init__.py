@@ -1,0 +1,1 @@
+"""Everything that speaks Kafka: the log on it, its topics, its refusals."""

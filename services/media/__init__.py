@@ -1,0 +1,1 @@
+"""Media fetched from Meta, and where they are kept."""

@@ -1,0 +1,1 @@
+"""The way from the embedded edition to a cluster."""

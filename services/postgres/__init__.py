@@ -1,0 +1,1 @@
+"""Everything that speaks Postgres: the pool, the store on it, its dialect."""

@@ -1,0 +1,1 @@
+"""What becomes of a person's data when they, or the law, ask for it."""

@@ -1,0 +1,1 @@
+"""Topics as signed webhooks, for those who speak no Kafka."""

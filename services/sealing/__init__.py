@@ -1,0 +1,1 @@
+"""What is at rest under the keys of COEXIST_ENCRYPTION_KEYS."""

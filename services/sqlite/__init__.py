@@ -1,0 +1,1 @@
+"""The embedded edition: one file, its one writer, the log and the store on it."""
