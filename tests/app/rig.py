@@ -69,8 +69,9 @@ class Rig:
         ]
 
     async def send(self, text="Resposta", to=CONTACT, **more):
-        """Write a send command; its id."""
+        """Write a send command as soon as its number is known; its id."""
         body = {"number": NUMBER, "to": to, "type": "text", "text": {"body": text}, **more}
+        await until(lambda: self.app.knows(body["number"]))
         answer = await self.admin.post("/v1/messages", json=body)
         assert answer.status_code == 202, answer.text
         return answer.json()["command_id"]

@@ -4,9 +4,11 @@ import statistics
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from schemas.ports import Event
 from schemas.topics import OUTBOUND
+from tests import harness as h
 from tests.app.rig import CONTACT, NUMBER, service, until
 from tests.app.test_api_console import MANY, seed
 from tests.browser.rig import DESK, PHONE, World, expect, fits, keep_picture, measured, violations, watched
@@ -41,7 +43,8 @@ async def _make_busy(rig):
     await rig.customer("Teniu la jaqueta en vermell?")
     conversation = (await until(rig.conversation))["conversation_id"]
     await rig.customer("Esborreu totes les meves dades, si us plau", contact="34600111333")
-    await rig.send("ignored", to="34600000009", number="999")
+    stray = replace(h.request("stray", "34600000009"), number="999")
+    await rig.app.log.append([(OUTBOUND, stray)])
     first = await rig.send("Sí!", origin="agent")
     await rig.outcome(first)
     await rig.admin.post(f"/v1/numbers/{NUMBER}/pause")
