@@ -18,9 +18,9 @@ from hashlib import blake2b
 from itertools import chain
 
 import msgspec
-import orjson
 from msgspec.structs import replace
 
+from schemas.fragments import object_of
 from schemas.ports import State
 
 GREETING, REPEATED_TEXT = "greeting", "repeated_text"
@@ -84,11 +84,7 @@ def digest_of(key: bytes, kind: str, content: bytes) -> str:
     """The keyed digest of a text that is long enough to be told again; nothing for anything else."""
     if kind != "text":
         return ""
-    try:
-        said = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return ""
-    body = said.get("body") if isinstance(said, dict) else None
+    body = object_of(content).get("body")
     if not isinstance(body, str) or len(body := body.strip()) < TEXT_CHARS_MIN:
         return ""
     return blake2b(body.encode(), digest_size=8, key=key).hexdigest()

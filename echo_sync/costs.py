@@ -6,11 +6,10 @@ Statuses carry the price's kind, twice for most messages; the first one counts. 
 import copy
 from typing import Any
 
-import orjson
-
 from echo_sync.message import Message, raw_bytes
 from echo_sync.turn import Turn
 from schemas.countries import country_of
+from schemas.fragments import object_of
 from schemas.instants import rfc3339
 from schemas.items import Item
 from schemas.ports import State
@@ -52,7 +51,7 @@ def on_price(turn: Turn, message: Message, item: Item) -> None:
 
 def kind_of(item: Item, message: Message) -> str:
     """What distinguishes one price from another, out of closed sets: `category|type|billable|country`."""
-    value = _object(raw_bytes(item.pricing))
+    value = object_of(raw_bytes(item.pricing))
     category = _word(value.get("category"))
     kind = _word(value.get("type"))
     wa_id, user_id = item.contact.wa_id or message.wa_id, item.contact.user_id or message.user_id
@@ -68,11 +67,3 @@ def kind_of(item: Item, message: Message) -> str:
 def _word(value: Any) -> str:
     """Meta writes authentication-international in two ways (Meta contract 4)."""
     return value.lower().replace("-", "_") if isinstance(value, str) else ""
-
-
-def _object(fragment: bytes) -> dict[str, Any]:
-    try:
-        found = orjson.loads(fragment or b"{}")
-    except orjson.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -13,6 +13,7 @@ import msgspec
 import orjson
 
 from echo_sync.message import Fact, raw_bytes
+from schemas.fragments import object_of
 from schemas.instants import rfc3339, wire_instant
 from schemas.items import Item
 from schemas.states import RESTRICTED_INITIATED, RESTRICTION, Number, Standing
@@ -200,8 +201,4 @@ def _view(number: Number, now: float) -> tuple[str, ...]:
 
 def raw_object(item: Item) -> dict[str, Any]:
     """Meta's own value of an item, empty where it is none."""
-    try:
-        found = orjson.loads(raw_bytes(item.raw) or b"{}")
-    except orjson.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    return object_of(raw_bytes(item.raw))

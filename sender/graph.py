@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import orjson
 
+from schemas.fragments import object_of
 from schemas.items import Contact
 from sender.errors import Action, action_for
 
@@ -165,14 +166,11 @@ def classify(status: int, content: bytes, *, read: bool = False) -> Answer:
 
     `read`: it answers a read receipt, which is accepted without a wamid.
     """
-    try:
-        parsed = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        parsed = None
-    error = parsed.get("error") if isinstance(parsed, dict) else None
+    parsed = object_of(content)
+    error = parsed.get("error")
     if isinstance(error, dict) and "code" in error:
         return _refusal(status, error)
-    if status == 200 and isinstance(parsed, dict):
+    if status == 200:
         message_id = _message_id(parsed)
         if message_id:
             return Answer("accepted", message_id, _contact(parsed))
@@ -188,8 +186,8 @@ def quota(headers: Mapping[str, str]) -> tuple[float, float]:
 
     `Retry-After` is not documented, and honoured where it comes. Headers that cannot be read say nothing.
     """
-    told = [_json(headers.get("x-app-usage"))]
-    by_account = _json(headers.get("x-business-use-case-usage"))
+    told = [object_of(headers.get("x-app-usage"))]
+    by_account = object_of(headers.get("x-business-use-case-usage"))
     for entries in by_account.values():
         told += [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     spent = [_percent(entry.get(name)) for entry in told for name in QUOTAS]
@@ -200,14 +198,6 @@ def quota(headers: Mapping[str, str]) -> tuple[float, float]:
 
 
 QUOTAS = ("call_count", "total_cputime", "total_time")
-
-
-def _json(text: str | None) -> dict[str, Any]:
-    try:
-        found = orjson.loads(text or "{}")
-    except orjson.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _percent(value: object) -> float:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import orjson
 
 from echo_sync.media import Fetch
+from schemas.fragments import object_of
 from services.media.address import Forbidden, Resolve, bears_token, checked, resolved, target
 from services.media.store import CHUNK_BYTES, Part
 from services.media.type import believed
@@ -108,7 +108,7 @@ class Fetcher:
             params={"phone_number_id": wanted.number},
             headers={"Authorization": f"Bearer {token}"},
         )
-        told = _object(response.content)
+        told = object_of(response.content)
         if response.status_code == httpx.codes.OK and isinstance(told.get("url"), str):
             size = told.get("file_size")
             bytes_ = int(size) if isinstance(size, int) or (isinstance(size, str) and size.isdecimal()) else 0
@@ -174,11 +174,3 @@ def _refusal(status: int, told: dict[str, Any]) -> str:
     if status == httpx.codes.UNAUTHORIZED or code == 190:
         return "token_refused"
     return "unknown_id" if status in GONE or code == 100 else "refused"
-
-
-def _object(content: bytes) -> dict[str, Any]:
-    try:
-        told = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return {}
-    return told if isinstance(told, dict) else {}

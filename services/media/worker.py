@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
-import orjson
 import structlog
 
 from echo_sync.media import ATTEMPT_S, Fetch
 from schemas import items
+from schemas.fragments import object_of
 from schemas.items import Item, Media
 from schemas.ports import Event, EventLog, Lease, LogUnavailable
 from schemas.topics import INBOUND
@@ -161,12 +161,9 @@ class MediaWorker:
 
 
 def _uploaded(response: httpx.Response) -> str:
-    try:
-        told = orjson.loads(response.content)
-    except orjson.JSONDecodeError:
-        told = None
-    if isinstance(told, dict) and isinstance(told.get("id"), str):
+    told = object_of(response.content)
+    if isinstance(told.get("id"), str):
         return str(told["id"])
-    error = told.get("error") if isinstance(told, dict) else None
+    error = told.get("error")
     code = error.get("code") if isinstance(error, dict) else response.status_code
     raise Refused(502, f"Meta refused the file ({code})", "Look at its type, its size, the number and the token.")
