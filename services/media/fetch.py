@@ -7,6 +7,7 @@ gone is asked for anew.
 import asyncio
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -111,7 +112,7 @@ class Fetcher:
         told = object_of(response.content)
         if response.status_code == httpx.codes.OK and isinstance(told.get("url"), str):
             size = told.get("file_size")
-            bytes_ = int(size) if isinstance(size, int) or (isinstance(size, str) and size.isdecimal()) else 0
+            bytes_ = int(size) if isinstance(size, int) or (isinstance(size, str) and _SIZE.fullmatch(size)) else 0
             return _Lead(told["url"], str(told.get("sha256") or ""), str(told.get("mime_type") or ""), bytes_)
         raise Missed(_refusal(response.status_code, told))
 
@@ -165,6 +166,7 @@ def _digest(text: str) -> bytes:
     return b""
 
 
+_SIZE = re.compile(r"[0-9]{1,18}")
 _DECODERS: tuple[Callable[[str], bytes], ...] = (bytes.fromhex, lambda text: base64.b64decode(text, validate=True))
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from echo_sync.erasures import Mark
 from schemas.marks import TOMBSTONE_KEEP_S
+from services.disk import sync
 from services.settings import Settings, SettingsError
 
 FILE_NAME = "erasures.jsonl"
@@ -41,13 +42,18 @@ class ErasureLedger:
         self._path = path
 
     def note(self, entry: Entry) -> None:
-        """Add a line, durably. Raises OSError."""
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        """Add a line of its own, durably, whatever a crash has left before it. Raises OSError."""
+        is_new = not self._path.exists()
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, msgspec.json.encode(entry) + b"\n")
+            end = os.fstat(descriptor).st_size
+            was_cut = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
+            os.write(descriptor, b"\n" * was_cut + msgspec.json.encode(entry) + b"\n")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        if is_new:
+            sync(self._path.parent)
 
     def check(self) -> None:
         """Raises OSError where a line could not be added. Nothing is written, and no file made that others may use."""

@@ -115,7 +115,8 @@ class Hosts:
         self.seen.append(request)
         host = request.headers["host"]
         if host == "graph.facebook.com":
-            return httpx.Response(200, json={"url": self.pages["lead"], "sha256": HEX, "mime_type": "image/jpeg"})
+            told = {"sha256": HEX, "mime_type": "image/jpeg", "file_size": self.pages.get("size", 1)}
+            return httpx.Response(200, json={"url": self.pages["lead"], **told})
         answer = self.pages[host.partition(".")[0]]
         return httpx.Response(302, headers={"location": answer}) if isinstance(answer, str) else answer
 
@@ -146,6 +147,12 @@ async def test_the_content_network_is_asked_without_our_token(tmp_path):
     hosts = Hosts(lead="https://scontent.xx.fbcdn.net/a", scontent=image())
     assert (await outcome(hosts.fetcher(), tmp_path))[1] == BYTES
     assert "authorization" not in hosts.seen[-1].headers
+
+
+@pytest.mark.parametrize("size", ["9" * 5_000, "²", "-1", None, 1.5, True, [1]])
+async def test_a_size_that_is_none_stops_nobody(tmp_path, size):
+    hosts = Hosts(lead="https://scontent.xx.fbcdn.net/a", scontent=image(), size=size)
+    assert (await outcome(hosts.fetcher(), tmp_path))[1] == BYTES
 
 
 @pytest.mark.parametrize(
