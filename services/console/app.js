@@ -76,7 +76,7 @@ function onKey(event) {
 
 async function begin() {
   $("language").value = firstLanguage();
-  await speak($("language").value);
+  do await speak($("language").value); while (document.documentElement.lang !== $("language").value); // chosen meanwhile
   onTokenWanted(askForToken);
   addEventListener("hashchange", go);
   document.addEventListener("keydown", onKey);

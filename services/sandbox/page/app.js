@@ -307,7 +307,7 @@ function wire() {
 
 async function begin() {
   $("language").value = firstLanguage();
-  await speak($("language").value);
+  do await speak($("language").value); while (document.documentElement.lang !== $("language").value); // chosen meanwhile
   wire();
   listen(onEvent, (on) => doing(() => setLive(on)));
   timeline.start(present);

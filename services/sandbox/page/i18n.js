@@ -2,6 +2,7 @@
 
 const LANGUAGES = ["en", "es", "ca"];
 let texts = {};
+let wanted = "";
 
 /** Returns the text of a key, with {names} filled in; the key itself if there is none. */
 export function t(key, values = {}) {
@@ -16,7 +17,10 @@ export function firstLanguage() {
 
 /** Loads a language and puts it onto the page. */
 export async function speak(language) {
-  texts = await (await fetch(`/sandbox/static/i18n/${language}.json`)).json();
+  wanted = language;
+  const loaded = await (await fetch(`/sandbox/static/i18n/${language}.json`)).json();
+  if (wanted !== language) return; // another one was chosen since
+  texts = loaded;
   document.documentElement.lang = language;
   document.title = t("title");
   for (const el of document.querySelectorAll("[data-text]")) el.textContent = t(el.dataset.text);
