@@ -41,8 +41,8 @@ BATCH_RECORDS_MAX = 256
 """Records decided together: large enough to share an fsync, small enough to hold the writer under 5 ms."""
 PATIENT = frozenset({HISTORY})
 """Topics that give way to live ones: an import of months may take minutes, an answer may not."""
-BEHIND_S = 5.0
-"""A shard whose records are older has a backlog, and gives way to the shards that have none."""
+BEHIND_S = 20.0
+"""A shard whose records are older has a backlog, no burst, and gives way to the shards that have none."""
 PATIENT_RECORDS_MAX = 32
 """Of these so many at a time: what a live record of the same shard may have to wait for."""
 LATELY_S = 1.0
