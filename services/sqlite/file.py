@@ -73,6 +73,7 @@ class SqliteFile:
         self._patient: list[tuple[Job, asyncio.Future[Any]]] = []
         self._wake = asyncio.Event()
         self._committer = Committer(self._commit)
+        self._checkpointer = Committer(self._checkpoint)
         self._vfs = vfs
         self._scrubber = Committer(self._scrub_pages)
         self._scrubs: list[tuple[int, asyncio.Future[int]]] = []
@@ -138,6 +139,7 @@ class SqliteFile:
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
         self._committer.stop()
+        self._checkpointer.stop()
         self._scrubber.stop()
         self._reading.close()
         with contextlib.suppress(apsw.Error):  # on a disk that failed the WAL stays, and is read at the next start
@@ -153,6 +155,8 @@ class SqliteFile:
                 while self._urgent or self._patient or self._scrubs:
                     if self._urgent or self._patient:
                         await self._group()
+                    if self._wal_pages > WAL_PAGES_MAX:
+                        await self._checkpointer.commit()
                     if self._scrubs:
                         await self._scrub()
         finally:
@@ -234,9 +238,12 @@ class SqliteFile:
 
     def _commit(self) -> None:
         self._writing.execute("COMMIT")
-        if self._wal_pages > WAL_PAGES_MAX:
-            with contextlib.suppress(apsw.FullError):  # what was committed is durable in the WAL; tried again next time
-                self._writing.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def _checkpoint(self) -> None:
+        """In the thread, after those who wait for the group were told: what was committed is durable in the WAL."""
+        self._wal_pages = 0
+        with contextlib.suppress(apsw.FullError):  # tried again after the next group
+            self._writing.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _note_wal(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         """Told by SQLite after a commit: what stands in the WAL. The file's size does not tell, it never shrinks."""
