@@ -178,8 +178,9 @@ class Webhook:
                     raise _Refused(401, "signature")
                 scope[SIGNED] = True
                 self._observer.secret(index)
-                events = await self._read(body)
                 waited_for = (503, "unconfirmed")
+                deadline.extend(APPEND_DEADLINE_S)
+                events = await self._read(body)
                 deadline.extend(APPEND_DEADLINE_S)
                 if events:
                     await self._append(events)

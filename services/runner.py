@@ -47,6 +47,10 @@ PATIENT_RECORDS_MAX = 32
 """Of these so many at a time: what a live record of the same shard may have to wait for."""
 LATELY_S = 1.0
 """While something live was read so lately, patient work rests for as long as it works; and so long an import lasts."""
+BEHIND_RESTS = 0.25
+"""A shard that is behind rests this part of that time, so that it catches up with whatever it can keep up with."""
+REST_S_MAX = 0.1
+"""No rest is longer: a batch that stood because the broker or the disk did is not work to rest from."""
 STRETCH_S = 0.002
 """How long decisions hold the event loop before others may have a turn."""
 BATCHES_PASSED_MAX = 64
@@ -281,14 +285,17 @@ class _Loop:
         while True:
             records = await self._next()
             if records:
-                began = monotonic()
+                now, began = self._runner.clock(), monotonic()
                 await self._batch(records)
-                self._give_way(records, began)
+                self._give_way(records, now, monotonic() - began)
             elif not self._resting and self._passed():
                 await self._commit(())
             await self._timers()
-            if self._sweep is not None and await self._sweep.turn(self._shard):
-                await self._commit(())
+            if self._sweep is not None:
+                if await self._sweep.turn(self._shard):
+                    await self._commit(())
+                elif self._sweep.busy:  # neither a full reader nor the embedded store waits for anything
+                    await asyncio.sleep(0)
 
     async def _batch(self, records: Sequence[Record]) -> None:
         await self._runner.decide_batch(self._shard, await self._runner.admitted(self._lease, records))
@@ -317,20 +324,18 @@ class _Loop:
         importing = now - self._patient_at < LATELY_S
         return await self._reader.poll(PATIENT_RECORDS_MAX if importing else BATCH_RECORDS_MAX, patience_s)
 
-    def _give_way(self, records: Sequence[Record], began: float) -> None:
-        """After something patient or old, rest from it while there is live work, on whichever shard."""
-        now = monotonic()
-        live = [record for record in records if record.topic not in PATIENT]
-        is_behind = bool(live) and live[-1].appended_at < self._runner.clock() - BEHIND_S
-        if live and not is_behind:
-            self._runner.live_at = now
-        if len(live) < len(records):
-            self._patient_at = now
-        elif not is_behind:
-            return
-        self._leaving = frozenset(self._runner.processor.inputs) if is_behind else PATIENT
-        if now - self._runner.live_at < LATELY_S:
-            self._rest_until = now + (now - began)
+    def _give_way(self, records: Sequence[Record], now: float, took_s: float) -> None:
+        """After something patient or old, rest from its topics while there is live work, on whichever shard."""
+        newest = {record.topic: record.appended_at for record in records}
+        patient = newest.keys() & PATIENT
+        behind = {topic for topic in newest.keys() - PATIENT if newest[topic] < now - BEHIND_S}
+        if len(patient) + len(behind) < len(newest):
+            self._runner.live_at = monotonic()
+        if patient:
+            self._patient_at = monotonic()
+        if (patient or behind) and monotonic() - self._runner.live_at < LATELY_S:
+            self._leaving = PATIENT | behind
+            self._rest_until = monotonic() + min(took_s if patient else took_s * BEHIND_RESTS, REST_S_MAX)
 
     async def _commit(self, records: Sequence[Record]) -> None:
         positions, self._batches_passed = self._passed(), 0

@@ -75,7 +75,7 @@ def migrate() -> None:
 
 @click.command()
 def reseal() -> None:
-    """Store everything as it would be written now, with the service stopped.
+    """Store everything as it would be written now, with every process of the service stopped.
 
     \b
     After this,

@@ -4,6 +4,7 @@ One line of JSON per erasure and step, with keyed digests only. It belongs on a 
 the rest (`COEXIST_ERASURE_LEDGER`).
 """
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -48,7 +49,9 @@ class ErasureLedger:
         try:
             end = os.fstat(descriptor).st_size
             was_cut = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
-            os.write(descriptor, b"\n" * was_cut + msgspec.json.encode(entry) + b"\n")
+            line = b"\n" * was_cut + msgspec.json.encode(entry) + b"\n"
+            if os.write(descriptor, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -58,10 +61,10 @@ class ErasureLedger:
     def check(self) -> None:
         """Raises OSError where a line could not be added. Nothing is written, and no file made that others may use."""
         if self._path.exists():
-            os.close(os.open(self._path, os.O_WRONLY | os.O_APPEND))
+            os.close(os.open(self._path, os.O_RDWR | os.O_APPEND))
         else:
             with tempfile.TemporaryFile(dir=self._path.parent):
-                pass
+                sync(self._path.parent)
 
     def take_over(self, other: "ErasureLedger") -> int:
         """Note what another ledger holds and this one does not; how many lines that were. Raises OSError."""

@@ -130,7 +130,7 @@ async def _media(settings: Settings, seals: Seals, done: Resealed) -> None:
     media = SealedMedia(open_store(settings.media_url, settings.data_dir), seals)
     try:
         for left_behind in media.incoming.iterdir():  # by a process that was killed; it may be plain
-            left_behind.unlink()
+            left_behind.unlink(missing_ok=True)
         async for ref in media.refs():
             done.media += await media.seal_anew(ref)
             done.seen += 1

@@ -1,4 +1,4 @@
-"""The thread in which a COMMIT waits for the disk: one hand-over there, one back.
+"""The thread in which a COMMIT, a checkpoint or a scrub waits for the disk: one hand-over there, one back.
 
 A thread pool of the library takes two locks and two futures for each of the thousands of commits a second.
 """

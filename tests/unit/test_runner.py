@@ -7,9 +7,21 @@ from time import monotonic, sleep
 import orjson
 import pytest
 
-from schemas.ports import Commit, Decision, Event, Fenced, Row, State, Timer, Unreadable, foreign
+from schemas.ports import Commit, Decision, Event, Fenced, Record, Row, State, Timer, Unreadable, foreign
 from schemas.topics import DEAD_LETTERS, HISTORY, INBOUND, OUTBOUND, TIMELINE, partition_of
-from services.runner import BATCH_RECORDS_MAX, BATCHES_PASSED_MAX, BEHIND_S, PATIENT_RECORDS_MAX, TIMERS_MAX, Runner
+from services.runner import (
+    BATCH_RECORDS_MAX,
+    BATCHES_PASSED_MAX,
+    BEHIND_RESTS,
+    BEHIND_S,
+    PATIENT_RECORDS_MAX,
+    REST_S_MAX,
+    TIMERS_MAX,
+    Runner,
+    Seen,
+    _Loop,
+)
+from services.shard import Shard
 from tests.conformance.adapters import PARTITIONS, SqlitePlace
 from tests.harness import NUMBER, T0
 
@@ -179,7 +191,7 @@ async def test_a_live_record_does_not_wait_for_the_end_of_an_import(tmp_path):
         await run.read()
 
 
-async def test_a_shard_that_is_behind_rests_as_long_as_it_works_while_another_is_live(tmp_path):
+async def test_a_shard_that_is_behind_rests_a_part_of_the_time_while_another_is_live(tmp_path):
     other = next(n for n in map(str, range(100)) if partition_of(n, PARTITIONS) != SHARD)
     async with SqlitePlace(tmp_path) as place:
         run = Running(place)
@@ -197,7 +209,56 @@ async def test_a_shard_that_is_behind_rests_as_long_as_it_works_while_another_is
                 task.cancel()
             await asyncio.gather(run.task, serving, return_exceptions=True)
         assert run.told.batches == [1, BATCH_RECORDS_MAX, BATCH_RECORDS_MAX]
-        assert run.told.times[2] - run.told.times[1] > 2 * 0.001 * BATCH_RECORDS_MAX
+        assert run.told.times[2] - run.told.times[1] > (1 + BEHIND_RESTS) * 0.001 * BATCH_RECORDS_MAX
+
+
+@asynccontextmanager
+async def loop_over(folder, sweep=None):
+    """The loop of one shard that nobody has started."""
+    async with SqlitePlace(folder) as place:
+        run = Running(place)
+        lease = await place.store.acquire("counting", SHARD, "a", 0.0)
+        reader = await place.log.reader(Counting.inputs, SHARD, {})
+        for topic in Counting.inputs:
+            run.runner.seen[topic, SHARD] = Seen(0, 0, 0.0)
+        yield _Loop(run.runner, Shard(run.processor, place.store, lease, lambda _: Count, {}), reader, lease, sweep)
+        await reader.close()
+
+
+def read(topic, appended_at):
+    return Record(topic, SHARD, 0, Event("e", "t", NUMBER, b"{}", T0, T0), appended_at)
+
+
+async def test_a_batch_that_stood_is_no_work_to_rest_from(tmp_path):
+    async with loop_over(tmp_path) as loop:
+        loop._runner.live_at = monotonic()
+        loop._give_way([read(HISTORY, T0)], T0, 60.0)
+        assert loop._rest_until < monotonic() + REST_S_MAX
+
+
+async def test_a_topic_with_a_backlog_rests_and_its_fresh_neighbour_does_not(tmp_path):
+    async with loop_over(tmp_path) as loop:
+        loop._give_way([read(OUTBOUND, T0 - BEHIND_S - 1), read(INBOUND, T0)], T0, 0.05)
+        assert loop._leaving == {HISTORY, OUTBOUND}
+        assert loop._rest_until > loop._runner.live_at > 0
+
+
+async def test_a_walk_that_finds_nothing_lets_others_have_their_turn(tmp_path):
+    class Walking:
+        busy = True
+
+        async def turn(self, shard):
+            return False
+
+    async with loop_over(tmp_path, Walking()) as loop:
+        walking = asyncio.create_task(loop.run())
+        try:
+            async with asyncio.timeout(SOON_S):
+                for _ in range(100):
+                    await asyncio.sleep(0)
+        finally:
+            walking.cancel()
+            await asyncio.gather(walking, return_exceptions=True)
 
 
 async def test_what_nothing_follows_from_is_committed_in_a_quiet_moment(tmp_path):
