@@ -16,6 +16,8 @@ from tests.processes import Process, Sandbox, Service, settings_for
 EXAMPLES = Path(__file__).parents[2] / "examples"
 pytestmark = pytest.mark.kafka
 PEOPLE = [f"3460020000{n}" for n in range(6)]
+SOON_S = 60.0
+"""A broker beside other tests may be slow to confirm, and Meta repeats what was refused after some seconds."""
 HEARD = 10
 """Every message of the chat bot's test: five of customers, four of the bot, one of a person."""
 
@@ -40,6 +42,14 @@ class Installation:
     def owner(self, contact, text):
         self.sandbox.call("POST", "/app/messages", {"number": self.number, "contact": contact, "text": text})
 
+    def until(self, program, check):
+        """Wait for it; where it never comes, say what the program and the service have said."""
+        try:
+            program.until(check, SOON_S)
+        except AssertionError as late:
+            told = "\n".join(file.read_text()[-2000:] for file in (program.out, self.service.out, self.service.err))
+            raise AssertionError(f"{late}\n{told}") from None
+
     def said(self, contact):
         messages = self.sandbox.call("GET", f"/chats/{self.number}/{contact}")["messages"]
         return [message for message in messages if message["side"] == "api"]
@@ -59,26 +69,26 @@ async def installed(tmp_path):
 def test_the_examples_do_their_jobs(installed):
     crm, file = "crm_sync.py", installed.folder / "crm.db"
     with installed.program("chatbot.py", "--number", installed.number) as bot:
-        bot.until(lambda: "listening" in bot.out.read_text())
+        installed.until(bot, lambda: "listening" in bot.out.read_text())
         installed.customer(PEOPLE[0], "Hola")
-        bot.until(lambda: len(installed.said(PEOPLE[0])) == 1)
+        installed.until(bot, lambda: len(installed.said(PEOPLE[0])) == 1)
         installed.customer(PEOPLE[0], "a booking")
-        bot.until(lambda: len(installed.said(PEOPLE[0])) == 2)
+        installed.until(bot, lambda: len(installed.said(PEOPLE[0])) == 2)
         installed.owner(PEOPLE[0], "I am here, tell me")
         installed.customer(PEOPLE[1], "Good morning")
-        bot.until(lambda: len(installed.said(PEOPLE[1])) == 1)
+        installed.until(bot, lambda: len(installed.said(PEOPLE[1])) == 1)
         installed.customer(PEOPLE[0], "for two")
         installed.customer(PEOPLE[2], "Bon dia")
-        bot.until(lambda: len(installed.said(PEOPLE[2])) == 1)
+        installed.until(bot, lambda: len(installed.said(PEOPLE[2])) == 1)
         assert len(installed.said(PEOPLE[0])) == 2, "the bot spoke although a person had answered"
         assert bot.stop()[0] == 0
 
     with installed.program(crm, file) as sync:
-        sync.until(lambda: len(notes(file)) == HEARD)
+        installed.until(sync, lambda: len(notes(file)) == HEARD)
     assert ("us, by hand", "I am here, tell me") in notes(file)
     with installed.program(crm, file) as sync:  # started again after a kill: nothing twice, nothing missing
         installed.customer(PEOPLE[2], "one more")
-        sync.until(lambda: len(notes(file)) == HEARD + 1)
+        installed.until(sync, lambda: len(notes(file)) == HEARD + 1)
         assert sync.stop(signal.SIGINT)[0] == 0
 
     people = installed.folder / "people.csv"
