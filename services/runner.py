@@ -329,13 +329,14 @@ class _Loop:
         newest = {record.topic: record.appended_at for record in records}
         patient = newest.keys() & PATIENT
         behind = {topic for topic in newest.keys() - PATIENT if newest[topic] < now - BEHIND_S}
+        at = monotonic()
         if len(patient) + len(behind) < len(newest):
-            self._runner.live_at = monotonic()
+            self._runner.live_at = at
         if patient:
-            self._patient_at = monotonic()
-        if (patient or behind) and monotonic() - self._runner.live_at < LATELY_S:
+            self._patient_at = at
+        if (patient or behind) and at - self._runner.live_at < LATELY_S:
             self._leaving = PATIENT | behind
-            self._rest_until = monotonic() + min(took_s if patient else took_s * BEHIND_RESTS, REST_S_MAX)
+            self._rest_until = at + min(took_s if patient else took_s * BEHIND_RESTS, REST_S_MAX)
 
     async def _commit(self, records: Sequence[Record]) -> None:
         positions, self._batches_passed = self._passed(), 0

@@ -8,23 +8,22 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-Asked = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+Asked = tuple[Callable[[], None], asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 
 
 class Committer:
-    """Runs `commit` in a thread of its own, one at a time."""
+    """Does what waits for the disk in a thread of its own, one thing after the other."""
 
-    def __init__(self, commit: Callable[[], None]) -> None:
-        self._commit = commit
+    def __init__(self) -> None:
         self._asked: SimpleQueue[Asked | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="sqlite-commit", daemon=True)
         self._thread.start()
 
-    async def commit(self) -> None:
-        """Commit. Raises what the commit raised."""
+    async def do(self, work: Callable[[], None]) -> None:
+        """Return once it is done. Raises what it raised."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        self._asked.put((loop, done))
+        self._asked.put((work, loop, done))
         await done
 
     def stop(self) -> None:
@@ -34,9 +33,9 @@ class Committer:
 
     def _run(self) -> None:
         while (asked := self._asked.get()) is not None:
-            loop, done = asked
+            work, loop, done = asked
             try:
-                self._commit()
+                work()
             except Exception as problem:  # noqa: BLE001 - handed to the one who waits
                 loop.call_soon_threadsafe(_settle, done, problem)
             else:

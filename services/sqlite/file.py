@@ -72,10 +72,8 @@ class SqliteFile:
         self._urgent: list[tuple[Job, asyncio.Future[Any]]] = []
         self._patient: list[tuple[Job, asyncio.Future[Any]]] = []
         self._wake = asyncio.Event()
-        self._committer = Committer(self._commit)
-        self._checkpointer = Committer(self._checkpoint)
+        self._committer = Committer()
         self._vfs = vfs
-        self._scrubber = Committer(self._scrub_pages)
         self._scrubs: list[tuple[int, asyncio.Future[int]]] = []
         self._scrub_page = 0
         self._after_failure: list[Callable[[], None]] = []
@@ -139,8 +137,6 @@ class SqliteFile:
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
         self._committer.stop()
-        self._checkpointer.stop()
-        self._scrubber.stop()
         self._reading.close()
         with contextlib.suppress(apsw.Error):  # on a disk that failed the WAL stays, and is read at the next start
             self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -156,7 +152,7 @@ class SqliteFile:
                     if self._urgent or self._patient:
                         await self._group()
                     if self._wal_pages > WAL_PAGES_MAX:
-                        await self._checkpointer.commit()
+                        await self._committer.do(self._checkpoint)
                     if self._scrubs:
                         await self._scrub()
         finally:
@@ -169,7 +165,7 @@ class SqliteFile:
         page, done = self._scrubs.pop(0)
         self._scrub_page = page
         try:
-            await self._scrubber.commit()
+            await self._committer.do(self._scrub_pages)
         except (LogUnavailable, apsw.Error, OSError) as problem:
             if not done.done():
                 done.set_exception(LogUnavailable(f"the file could not be scrubbed: {type(problem).__name__}"))
@@ -196,7 +192,7 @@ class SqliteFile:
         try:
             self._writing.execute("BEGIN IMMEDIATE")
             self._apply(done, failed)
-            await self._committer.commit()
+            await self._committer.do(self._commit)
         except apsw.Error as error:
             self._roll_back(done, error)
             if not isinstance(error, apsw.FullError | apsw.BusyError):
