@@ -11,6 +11,7 @@ pytestmark = pytest.mark.browser
 
 SEEN_S_MAX = 0.5
 TIMES = 5
+ANSWER_S = 0.5
 
 
 def open_sandbox(page):
@@ -63,6 +64,23 @@ def test_a_message_delivered_twice_stands_on_the_timeline_once(browser, world):
         page.keyboard.press("Enter")
         expect(rows.filter(has_text="the next one")).to_have_count(1)
         expect(rows.filter(has_text="only once")).to_have_count(1)
+
+
+def test_the_page_is_live_only_once_it_knows_whose_chat_it_shows(browser, world):
+    with watched(browser, world.url, **DESK) as page:
+        for part in ("numbers", "chats"):
+            page.route(f"**/sandbox/api/{part}", slowly)
+        rows = open_sandbox(page)
+        page.locator("#customer-text").fill("typed at once")
+        page.keyboard.press("Enter")
+        expect(rows.filter(has_text="typed at once")).to_have_count(1)
+
+
+def slowly(route):
+    """As on a busy machine: the answer comes long after both streams have begun."""
+    answer = route.fetch()
+    time.sleep(ANSWER_S)
+    route.fulfill(response=answer)
 
 
 def test_it_fits_a_phone_shows_the_timeline_first_and_speaks_three_languages(browser, world):

@@ -19,6 +19,7 @@ let contact = "";
 let lastSide = "customer";
 let editing = null;
 let newcomers = 0;
+let streams = false;
 
 function say(text, alarm = false) {
   $("said").textContent = text;
@@ -93,6 +94,7 @@ function onEvent(event) {
 async function write(side, field) {
   const text = field.value.trim();
   if (!text) return stopEditing();
+  if (!contact) throw new Error(t("not_live"));
   field.value = "";
   if (editing?.side === side) {
     const { wamid } = editing;
@@ -262,10 +264,12 @@ async function load() {
   document.querySelector("[data-act=talk]").setAttribute("aria-pressed", Boolean(plan));
 }
 
+/** The stream came or went. The page is live once it also shows a chat: until then nobody could write to it. */
 async function setLive(on) {
-  $("live").dataset.live = on;
-  $("live").textContent = t(on ? "live" : "not_live");
-  if (on && contact) await phones.open(number, contact);
+  streams = on;
+  if (on) await (contact ? phones.open(number, contact) : load());
+  $("live").dataset.live = streams;
+  $("live").textContent = t(streams ? "live" : "not_live");
 }
 
 function present(on) {
@@ -300,7 +304,7 @@ function wire() {
     await speak($("language").value);
     phones.redraw();
     timeline.select(number, contact);
-    await setLive($("live").dataset.live === "true");
+    await setLive(streams);
   });
   document.addEventListener("keydown", onKey);
 }
@@ -311,7 +315,6 @@ async function begin() {
   wire();
   listen(onEvent, (on) => doing(() => setLive(on)));
   timeline.start(present);
-  await doing(load);
   setInterval(() => timeline.tick(), 1000);
   setInterval(() => doing(count), 1000);
 }
