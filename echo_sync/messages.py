@@ -26,12 +26,12 @@ from echo_sync.identity import Person, alias_keys, find, person_key, succeed, su
 from echo_sync.imports import Import
 from echo_sync.message import API, ECHO, HISTORY, LIVE, Message
 from echo_sync.settling import finish, settle
-from echo_sync.turn import Rules, Turn, message_key
+from echo_sync.turn import Rules, Turn
 from echo_sync.wabas import Waba
 from schemas.items import Item, code_of, decode
 from schemas.marks import About
 from schemas.ports import Decision, Event, Forget, State, States, Timer
-from schemas.states import MESSAGES, Alias, Number, Reach, Template, number_key, reach_key
+from schemas.states import MESSAGES, Alias, Number, Reach, Template, message_key, number_key, reach_key
 from schemas.tokens import read_token
 from schemas.topics import CONTACTS, INBOUND, TIMELINE
 from schemas.topics import HISTORY as HISTORY_TOPIC

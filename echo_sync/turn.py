@@ -17,7 +17,7 @@ from echo_sync.message import Message
 from schemas.deciding import Deciding
 from schemas.items import Item
 from schemas.ports import Event, States
-from schemas.states import reach_key
+from schemas.states import message_key, reach_key
 from schemas.topics import ACCOUNT, CONTACTS, TIMELINE
 
 
@@ -34,11 +34,6 @@ class Rules:
     signs: Signs = SIGNS
     opt_out_words: frozenset[str] = frozenset()
     opt_in_words: frozenset[str] = frozenset()
-
-
-def message_key(number: str, message_id: str) -> str:
-    """Where a message is kept."""
-    return f"m/{number}/{message_id}"
 
 
 class Turn(Deciding):

@@ -51,12 +51,6 @@ def count_after(received: bytes, at: float) -> int:
     return len(received) // _BYTES - low
 
 
-def known_at(received: bytes, message_id: str) -> float | None:
-    """When a message came; None for one that is not among them."""
-    place = _place(received, _mark(message_id))
-    return None if place < 0 else _at(received, place)
-
-
 def _mark(message_id: str) -> bytes:
     return blake2b(message_id.encode(), digest_size=_BYTES - _INSTANT_BYTES).digest()
 

@@ -150,6 +150,11 @@ def number_key(number: str) -> str:
     return f"n/{number}"
 
 
+def message_key(number: str, message_id: str) -> str:
+    """Where a message is kept. Others read its `place`: minus the second it was sent in, and a part for its order."""
+    return f"m/{number}/{message_id}"
+
+
 def conversation_key(conversation_id: str) -> str:
     """Where the state of a conversation is kept."""
     return f"v/{conversation_id}"

@@ -240,7 +240,7 @@ def or_expired(command: Command, at: float) -> float:
 def why_withheld(turn: Turn, command: Command) -> str:
     """Why a command must not go now, by its conversation; nothing when it may."""
     conversation = turn.conversation(command.number, command.contact())
-    return withheld(conversation, command.origin, command.only_if, turn.now)
+    return withheld(turn.get, conversation, command.origin, command.only_if, turn.now)
 
 
 def _open(turn: Turn, queue: Queue, lane: Lane, command: Command) -> None:

@@ -6,6 +6,7 @@ from schemas.states import CONVERSATIONS, MESSAGES, Alias, Conversation, Number,
 from services.shard import inner_key, processor_of
 
 FOREIGN_TYPES: dict[tuple[str, str], type[State]] = {
+    (MESSAGES, "m"): State,
     (MESSAGES, "i"): Alias,
     (MESSAGES, "n"): Number,
     (MESSAGES, "r"): Reach,

@@ -18,7 +18,6 @@ from msgspec import UNSET, Raw
 from schemas import items
 from schemas.items import Item
 from schemas.ports import Event, EventLog, Lease, LogUnavailable, Missing, Store
-from schemas.states import Conversation
 from schemas.topics import INBOUND
 from sender.command import READ
 from sender.conditions import find_conversation, withheld
@@ -129,15 +128,15 @@ class Sending:
             return Answer("not_sent", reason="stale")
         if not self._holds(lease, CONNECT_S):
             return Answer("not_sent", reason="lease_ends")
-        conversation = await self._conversation(call, lease)
-        reason = withheld(conversation, call.origin, call.conditions, self._clock())
+        reason = await self._reason(call, lease)
         return Answer("withdrawn", reason=reason) if reason else None
 
     async def _rest_until(self, at: float, rest_s_max: float) -> None:
         if 0 < (early_s := at - self._clock()) <= rest_s_max:
             await asyncio.sleep(early_s)
 
-    async def _conversation(self, call: Send, lease: Lease) -> Conversation | None:
+    async def _reason(self, call: Send, lease: Lease) -> str:
+        """Why it must not go, by the conversation as its owner last committed it; nothing when it may."""
         known: dict[str, Any] = {}
 
         def get(key: str) -> Any:
@@ -147,7 +146,8 @@ class Sending:
 
         while True:
             try:
-                return find_conversation(get, call.number, call.to)
+                conversation = find_conversation(get, call.number, call.to)
+                return withheld(get, conversation, call.origin, call.conditions, self._clock())
             except Missing as missing:
                 for key in missing.keys:
                     known[key] = await load_foreign(self._store, lease.shard, key, foreign_type(key))

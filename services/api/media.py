@@ -13,8 +13,7 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from echo_sync.message import Message
-from echo_sync.turn import message_key
-from schemas.states import MESSAGES
+from schemas.states import MESSAGES, message_key
 from services.media.type import ANY_TYPE
 from services.media.worker import MediaWorker, Refused
 from services.running import App

@@ -9,12 +9,11 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from echo_sync.erasures import Word, word_event
 from echo_sync.message import Message
 from echo_sync.rights import CLOSED, OPEN, Request
-from echo_sync.turn import message_key
 from schemas.instants import rfc3339
 from schemas.items import Contact
 from schemas.marks import PRIVACY
 from schemas.ports import FAR, LogUnavailable
-from schemas.states import MESSAGES
+from schemas.states import MESSAGES, message_key
 from schemas.topics import INBOUND, partition_of
 from sender.command import recipient
 from services.api.audit import WHO_CHARS_MAX, person, who

@@ -40,7 +40,7 @@ from sender.command import (
     queue_key,
     slot_key,
 )
-from sender.conditions import withheld
+from sender.conditions import taken_over
 from sender.pace import number_wait_s
 from sender.pacing import PAIR_BURST, PAIR_INTERVAL_S, wait_s
 from services.api.numbers import numbers
@@ -188,7 +188,7 @@ def why(command: Command, around: Surroundings, now: float) -> Waiting:
 
 
 def _of_person(command: Command, around: Surroundings, now: float) -> Waiting | None:
-    if around.conversation is None or not withheld(around.conversation, command.origin, command.only_if, now):
+    if around.conversation is None or not taken_over(around.conversation, command.origin, command.only_if, now):
         return None
     claim = claim_now(around.conversation, now)
     return Waiting("taken_over", claim.until if claim is not None else 0)

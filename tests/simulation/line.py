@@ -2,9 +2,8 @@
 
 import orjson
 
-from echo_sync.messages import message_key
 from schemas.items import Contact
-from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, conversation_key, owner_now
+from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, conversation_key, message_key, owner_now
 from schemas.topics import INBOUND, OUTBOUND, SENDS, TIMELINE
 from sender.command import READ, command_key, lane_key, lane_of, queue_key
 from sender.conditions import find_conversation, withheld
@@ -63,8 +62,8 @@ class Line(Memory):
         if call.kind != READ:
             attempt = h.attempted(call.command_id, call.to, call.opened_at, _says(call), call.attempt, call.origin)
             self.append(INBOUND, attempt)
-        conversation = find_conversation(self._views[DELIVERY].get, call.number, call.to)
-        reason = withheld(conversation, call.origin, call.conditions, self.now)
+        get = self._views[DELIVERY].get
+        reason = withheld(get, find_conversation(get, call.number, call.to), call.origin, call.conditions, self.now)
         if reason:
             self._answer(call, "withdrawn", reason=reason)
             return

@@ -295,6 +295,37 @@ def test_what_a_bot_sent_is_no_newer_message_and_one_of_the_same_second_is_none(
     assert sent_ids(line) == ["c1", "c2"]
 
 
+@pytest.mark.parametrize(("after", "goes"), [("wamid.1", True), ("wamid.0", False), ("wamid.never", False)])
+def test_who_read_of_a_message_may_be_faster_than_its_conversation(after, goes):
+    line = Line(auto=True)
+    line.hear(h.message("wamid.0", LAIA, T0 - 9), h.message("wamid.known", LAIA, T0 - 7))
+    line.append(INBOUND, h.message("wamid.1", LAIA, T0 - 5))
+    line.read(line.processors[0])
+    line.append(OUTBOUND, h.request("c1", LAIA.wa_id, line.now, only_if={"no_message_after": after}))
+    line.read(line.processors[2])
+    assert line.conversation().newest_id == "wamid.known"
+    line.later(1)
+    assert line.reasons("c1") == ([""] if goes else ["newer_message"])
+    assert bool(line.sent) is goes
+
+
+def test_a_send_may_depend_on_nobody_having_written_since_an_earlier_send():
+    line = Line(auto=True)
+    line.hear(h.message("wamid.0", LAIA, T0 - 9))
+    line.ask("c1")
+    line.later(1)
+    for n in range(20):
+        line.ask(f"more-{n}")
+        line.later(10)
+    line.ask("c2", only_if={"no_message_after": "wamid.c1.1"})
+    line.later(5)
+    line.hear(h.message("wamid.1", LAIA, line.now))
+    line.ask("c3", only_if={"no_message_after": "wamid.c1.1"})
+    line.later(5)
+    assert [c for c in sent_ids(line) if c.startswith("c")] == ["c1", "c2"]
+    assert line.reasons("c3") == ["newer_message"]
+
+
 @pytest.mark.parametrize(("after", "goes"), [(-4, True), (-6, False)])
 def test_a_send_may_depend_on_a_time_since_which_nothing_came(after, goes):
     line = Line(auto=True)
