@@ -206,12 +206,8 @@ NUMBERS = (
 )
 
 INTERNALS = (
-    Panel(
-        "Lag in records",
-        {"{{processor}} {{topic}}": f"sum by (processor, topic) (coexist_processor_lag_records{{{JOB}}})"},
-    ),
+    Panel("Lag in events", {"{{processor}} {{topic}}": f"sum by (processor, topic) (coexist_lag_events{{{JOB}}})"}),
     Panel("Lag in seconds", {"{{processor}}": f"max by (processor) (coexist_lag_seconds{{{JOB}}})"}, "s"),
-    Panel("Lag in events", {"{{processor}}": f"sum by (processor) (coexist_lag_events{{{JOB}}})"}),
     Panel("Commit p99", {"{{processor}}": _quantile(0.99, "coexist_processor_batch_seconds", "processor")}, "s"),
     Panel("Commits", {"{{processor}}": _rate("coexist_processor_batch_seconds_count", "processor")}, "reqps"),
     Panel("Published", {"{{topic}}": _rate("coexist_events_published_total", "topic")}, "reqps"),

@@ -6,7 +6,7 @@ and compares the lease's epoch. Calls to the outside are made only after that co
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
@@ -96,13 +96,12 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How far a shard has read a topic, and where that ended when it was looked up.
+    """How far a shard has read a topic.
 
     `read_until`: what was appended up to then, in seconds since 1970, has been read; 0 while nobody knows.
     """
 
     position: int
-    end: int
     read_until: float
 
 
@@ -153,7 +152,7 @@ class Runner:
         reader = await self._log.reader(self.processor.inputs, lease.shard, positions)
         shard = Shard(self.processor, self._store, lease, self._foreign, self._kept)
         for topic, position in reader.positions().items():
-            self.seen[topic, lease.shard] = Seen(position, position, 0.0)
+            self.seen[topic, lease.shard] = Seen(position, 0.0)
         try:
             sweep = Sweep(self.processor, self._store, lease, reader, self._bars, self.clock) if self._bars else None
             await _Loop(self, shard, reader, lease, sweep).run()
@@ -304,16 +303,15 @@ class _Loop:
             self._shard.settle()
         else:
             await self._commit(records)
-        self._look(records, await self._reader.ends())
+        self._look(records)
 
-    def _look(self, records: Sequence[Record], ends: Mapping[str, int]) -> None:
-        """Note how far the shard has read, and up to which instant that is everything."""
+    def _look(self, records: Sequence[Record]) -> None:
+        """Note how far the shard has read. Where that ends nobody asks here: it is a question to the broker."""
         newest = {record.topic: record.appended_at for record in records}
         for topic, position in self._reader.positions().items():
-            place, end = (topic, self._lease.shard), ends[topic]
-            before = self._runner.seen[place].read_until
-            read_until = self._runner.clock() if position >= end else newest.get(topic, before)
-            self._runner.seen[place] = Seen(position, end, read_until)
+            place = topic, self._lease.shard
+            known = self._runner.seen[place].read_until
+            self._runner.seen[place] = Seen(position, max(known, newest.get(topic, known)))
 
     async def _next(self) -> Sequence[Record]:
         """The next batch: little while there is an import, and nothing of that while it rests."""

@@ -117,13 +117,7 @@ class App:
 
 def figures(app: App) -> Figures:
     """The gauges that are looked up when somebody asks."""
-    lag: Sequence[tuple[Mapping[str, str], float]] = [
-        ({"processor": name, "topic": topic}, float(sum(s.end - s.position for (t, _), s in seen if t == topic)))
-        for name, runner in app.runners.items()
-        for seen in [list(runner.seen.items())]
-        for topic in runner.processor.inputs
-    ]
-    found: dict[str, Sequence[tuple[Mapping[str, str], float]]] = {"coexist_processor_lag_records": lag}
+    found: dict[str, Sequence[tuple[Mapping[str, str], float]]] = {}
     if app.relaying is not None:
         backlog = app.relaying.backlog()
         found["coexist_relay_backlog_records"] = [({"relay": relay}, float(count)) for relay, count in backlog.items()]

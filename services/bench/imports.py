@@ -76,4 +76,4 @@ def _round(messages: int) -> dict[str, float]:
 def _is_idle(running: Service) -> bool:
     """Whether every processor has read what there was; live traffic has just paused."""
     time.sleep(POLL_S)
-    return running.metric("coexist_processor_lag_records") == 0
+    return running.metric("coexist_lag_events") == 0

@@ -100,7 +100,7 @@ def _await_caught_up(running: Service) -> None:
         if time.monotonic() > give_up:
             raise BenchFailed("the service did not catch up")
         time.sleep(POLL_S)
-        quiet = quiet + 1 if running.metric("coexist_processor_lag_records") == 0 else 0
+        quiet = quiet + 1 if running.metric("coexist_lag_events") == 0 else 0
 
 
 def restart(say: Say) -> Iterator[Line]:

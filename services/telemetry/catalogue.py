@@ -206,15 +206,9 @@ _WORK = (
         "events",
         "Events not yet read, of the shards that this process holds.",
         processor=_PROCESSOR,
-    ),
-    _gauge("coexist_lag_seconds", "seconds", "For how long the oldest of them has waited.", processor=_PROCESSOR),
-    _gauge(
-        "coexist_processor_lag_records",
-        "records",
-        "Records not yet read, of the shards that this process holds.",
-        processor=_PROCESSOR,
         topic=_TOPIC,
     ),
+    _gauge("coexist_lag_seconds", "seconds", "For how long the oldest of them has waited.", processor=_PROCESSOR),
     _histogram(
         "coexist_processor_batch_seconds", WORK_BUCKETS, "Time to make a decided batch durable.", processor=_PROCESSOR
     ),

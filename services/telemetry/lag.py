@@ -6,7 +6,8 @@ bound is largest the oldest unread record is looked at.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from schemas.ports import EventLog
@@ -20,9 +21,9 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """Events not yet read on the shards that are held here, and for how long the oldest of them has waited."""
+    """Events not yet read on the shards that are held here, by topic, and how long the oldest of them has waited."""
 
-    events: int
+    events: Mapping[str, int]
     seconds: float
 
 
@@ -30,14 +31,16 @@ async def lag(runner: Runner, log: EventLog, now: float) -> Lag:
     """How far a processor is behind on the shards that it works for. Raises LogUnavailable."""
     places = list(runner.seen)
     ends = dict(zip(places, await asyncio.gather(*(log.end(*place) for place in places)), strict=True))
-    behind = {}
+    events = Counter(dict.fromkeys(runner.processor.inputs, 0))
+    behind = []
     for place, end in ends.items():
         seen = runner.seen.get(place)
         if seen is not None and end > seen.position:
-            behind[place] = end - seen.position
+            events[place[0]] += end - seen.position
+            behind.append(place)
         elif seen is not None:
             runner.seen[place] = replace(seen, read_until=max(now, seen.read_until))
-    return Lag(sum(behind.values()), await _oldest_s(runner, log, behind, now))
+    return Lag(events, await _oldest_s(runner, log, behind, now))
 
 
 async def _oldest_s(runner: Runner, log: EventLog, behind: Iterable[Place], now: float) -> float:

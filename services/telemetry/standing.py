@@ -66,6 +66,9 @@ class Standing:
     async def look(self) -> None:
         """Set the gauges anew. Never raises for a store that does not answer: `coexist_store_up` says so."""
         async with self._looking:
+            with contextlib.suppress(LogUnavailable, TimeoutError):  # then they stand as they stood
+                async with asyncio.timeout(STORE_S):
+                    await self._look_into_the_log()
             if monotonic() - self._looked_at < LOOK_S:
                 return
             self._look_here()
@@ -76,9 +79,6 @@ class Standing:
                 self._store_up.set(0)
             else:
                 self._store_up.set(1)
-            with contextlib.suppress(LogUnavailable, TimeoutError):  # then they stand as they stood
-                async with asyncio.timeout(STORE_S):
-                    await self._look_into_the_log()
             self._looked_at = monotonic()
 
     def _look_here(self) -> None:
@@ -116,7 +116,8 @@ class Standing:
     async def _look_into_the_log(self) -> None:
         for processor, runner in self._app.runners.items():
             found = await lag(runner, self._app.log, self._app.clock())
-            self._lag_events.labels(processor).set(found.events)
+            for topic, events in found.events.items():
+                self._lag_events.labels(processor, topic).set(events)
             self._lag_seconds.labels(processor).set(found.seconds)
 
     def _show(self, found: Any, number: str, value: float) -> None:

@@ -54,7 +54,7 @@ async def test_the_metrics_tell_echo_latency_by_stage_duplicates_lag_sends_and_t
         assert found["coexist_graph_request_seconds_count", ("outcome", "accepted")] == 1
         assert found["coexist_messages_total", ("direction", "outbound"), ("origin", "business_app")] == 1
         assert found["coexist_ingest_requests_total", ("outcome", "accepted")] >= 4
-        lags = {labels[0] for name, *labels in found if name == "coexist_processor_lag_records"}
+        lags = {labels[0] for name, *labels in found if name == "coexist_lag_events"}
         assert {("processor", name) for name in (MESSAGES, CONVERSATIONS, DELIVERY)} <= lags
         assert found["coexist_sends_queue_depth",] == 0
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -157,7 +158,10 @@ async def test_lag_says_how_many_events_wait_and_for_how_long(tmp_path):
 
 
 async def by_processor(rig, name):
-    return {sample.labels["processor"]: sample.value for sample in (await scraped(rig))[name]}
+    found = Counter()
+    for sample in (await scraped(rig))[name]:
+        found[sample.labels["processor"]] += sample.value
+    return found
 
 
 @pytest.mark.parametrize("trouble", [LogUnavailable("away"), None], ids=["refuses", "hangs"])

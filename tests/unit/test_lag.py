@@ -1,4 +1,5 @@
 import asyncio
+from types import SimpleNamespace
 
 from schemas.ports import Event, Record
 from services.runner import Seen
@@ -24,6 +25,7 @@ class Log:
 
 class Runner:
     def __init__(self, **seen):
+        self.processor = SimpleNamespace(inputs=("inbound", "history"))
         self.seen = {("inbound", int(shard[1:])): one for shard, one in seen.items()}
 
 
@@ -36,27 +38,27 @@ def told(runner, log):
 
 
 def test_nobody_is_behind_where_nothing_stands_beyond_what_was_read():
-    runner = Runner(s0=Seen(5, 5, 100.0))
-    assert told(runner, Log({at(0): 5}, {})).events == 0
+    runner = Runner(s0=Seen(5, 100.0))
+    assert told(runner, Log({at(0): 5}, {})).events == {"inbound": 0, "history": 0}
     assert runner.seen[at(0)].read_until == NOW
 
 
 def test_events_are_counted_over_all_shards_and_the_oldest_unread_one_says_the_seconds():
-    runner = Runner(s0=Seen(5, 5, 700.0), s1=Seen(2, 2, 900.0), s2=Seen(9, 9, 10.0))
+    runner = Runner(s0=Seen(5, 700.0), s1=Seen(2, 900.0), s2=Seen(9, 10.0))
     log = Log({at(0): 8, at(1): 4, at(2): 9}, {at(0): 960.0, at(1): 950.0})
     found = told(runner, log)
-    assert (found.events, found.seconds) == (5, 50.0)
+    assert (found.events, found.seconds) == ({"inbound": 5, "history": 0}, 50.0)
 
 
 def test_only_shards_that_may_be_worse_are_looked_at():
-    runner = Runner(s0=Seen(0, 0, 900.0), s1=Seen(0, 0, 980.0))
+    runner = Runner(s0=Seen(0, 900.0), s1=Seen(0, 980.0))
     log = Log({at(0): 1, at(1): 1}, {at(0): 910.0, at(1): 990.0})
     assert told(runner, log).seconds == 90.0
     assert log.looked_at == [at(0)]
 
 
 def test_a_shard_that_is_given_back_meanwhile_counts_no_more():
-    runner = Runner(s0=Seen(0, 0, 900.0))
+    runner = Runner(s0=Seen(0, 900.0))
     log = Log({at(0): 5}, {})
 
     async def end(topic, partition):
@@ -64,4 +66,4 @@ def test_a_shard_that_is_given_back_meanwhile_counts_no_more():
         return 5
 
     log.end = end
-    assert told(runner, log).events == 0
+    assert told(runner, log).events == {"inbound": 0, "history": 0}

@@ -220,7 +220,7 @@ async def loop_over(folder, sweep=None):
         lease = await place.store.acquire("counting", SHARD, "a", 0.0)
         reader = await place.log.reader(Counting.inputs, SHARD, {})
         for topic in Counting.inputs:
-            run.runner.seen[topic, SHARD] = Seen(0, 0, 0.0)
+            run.runner.seen[topic, SHARD] = Seen(0, 0.0)
         yield _Loop(run.runner, Shard(run.processor, place.store, lease, lambda _: Count, {}), reader, lease, sweep)
         await reader.close()
 
