@@ -22,7 +22,7 @@ from services.sqlite.remnants import PAGES_AT_ONCE, Remnants
 
 GROUP_S_MAX = 0.005
 """Statements hold the writer no longer than this before the group is committed."""
-WAL_PAGES_MAX = 2_048
+WAL_PAGES_MAX = 512
 """The WAL is copied back into the file beyond this many pages (of 4 KiB), at the latest."""
 CACHE_KIB = 8 * 1024
 
