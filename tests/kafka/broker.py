@@ -24,6 +24,7 @@ import asyncpg
 import pytest
 
 from tests.kafka.cluster import HERE, KafkaCluster, die_with_parent
+from tests.processes import free_port
 
 LIBS = HERE / "libs"
 MAVEN = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"]
@@ -131,9 +132,7 @@ def _container(why):
     engine = shutil.which("docker") or shutil.which("podman")
     if engine is None:
         raise NotToBeHad(f"{why}, and there is no container engine")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     settings = {
         "KAFKA_NODE_ID": "1",
         "KAFKA_PROCESS_ROLES": "broker,controller",

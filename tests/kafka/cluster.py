@@ -3,7 +3,6 @@
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.kafka.links import CLIENTS, Links, address
+from tests.processes import free_port
 
 HERE = Path(__file__).parent
 CLUSTER_ID = "Y29leGlzdC1rYWZrYS0wMQ"
@@ -85,9 +85,8 @@ class KafkaCluster:
         self._cuttable = cuttable
         self._security = security
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
-        ports = iter(_free_ports(3 * nodes))
-        self.ports = {node: next(ports) for node in range(1, nodes + 1)}
-        self._inner = {node: (next(ports), next(ports)) for node in self.ports}
+        self.ports = {node: free_port() for node in range(1, nodes + 1)}
+        self._inner = {node: (free_port(), free_port()) for node in self.ports}
         for node in self.ports:
             self._format(node)
         self.links = Links(self._links()) if cuttable else None
@@ -211,14 +210,3 @@ class KafkaCluster:
 
     def _folder(self, node: int) -> Path:
         return self._root / f"node{node}"
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
