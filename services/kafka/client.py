@@ -141,8 +141,11 @@ class Writer:
     request does not leave and the producer breaks. A process that was frozen finds out there that its time is over.
     """
 
-    def __init__(self, kafka: Kafka, may_write: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self, kafka: Kafka, may_write: Callable[[], bool] = lambda: True, confirm_s: float = CONFIRM_S
+    ) -> None:
         self._kafka = kafka
+        self._confirm_s = confirm_s
         self._may_write = may_write
         self._producer: AIOKafkaProducer | None = None
         self._connecting: asyncio.Task[AIOKafkaProducer] | None = None
@@ -175,12 +178,12 @@ class Writer:
     async def append(self, lines: Sequence[tuple[str, int, Line]]) -> None:
         """Append each line to its topic (by its name on Kafka) and partition; return once all are durable.
 
-        Raises LogUnavailable after CONFIRM_S, and from then on at once while somebody else is still trying.
+        Raises LogUnavailable after `confirm_s`, and from then on at once while somebody else is still trying.
         """
         self._refuse_when_stalled()
         producer: AIOKafkaProducer | None = None
         try:
-            async with _deadline(CONFIRM_S):
+            async with _deadline(self._confirm_s):
                 producer = await self._ready()
                 sent = [await self._send(producer, *line) for line in lines]
                 await asyncio.wait(sent)
@@ -290,7 +293,7 @@ class Writer:
         if waited_s > WEDGED_S and self._producer is not None:
             self._replace(self._producer)
             self._away = True
-        elif waited_s > CONFIRM_S or (self._away and self._unconfirmed):
+        elif waited_s > self._confirm_s or (self._away and self._unconfirmed):
             raise LogUnavailable("Kafka has not confirmed older records in time")
         if self._unconfirmed_bytes > UNCONFIRMED_BYTES_MAX:
             raise LogUnavailable("too much is waiting to be confirmed by Kafka")

@@ -15,7 +15,7 @@ from schemas.cloudevents import headers
 from schemas.ports import Event, LogUnavailable, Reader, Record
 from schemas.topics import partition_of
 from services.kafka.asked import Asked
-from services.kafka.client import START_S, Kafka, Line, Writer, ended
+from services.kafka.client import CONFIRM_S, START_S, Kafka, Line, Writer, ended
 from services.kafka.reader import FETCH_WAIT_MS, RECONNECT_S, Feed, KafkaReader, dismantle_consumer, record_of
 
 ASK_S = 3.0
@@ -28,7 +28,10 @@ Offsets = dict[TopicPartition, int]
 
 
 class KafkaLog:
-    """See `EventLog`. `groups` names a consumer group for each tuple of topics that a processor reads."""
+    """See `EventLog`. `groups` names a consumer group for each tuple of topics that a processor reads.
+
+    `browse_s`, `confirm_s`: how long a read of old records may take, and an append.
+    """
 
     def __init__(
         self,
@@ -36,12 +39,13 @@ class KafkaLog:
         partitions: int,
         groups: Mapping[tuple[str, ...], str] | None = None,
         browse_s: float = BROWSE_S,
+        confirm_s: float = CONFIRM_S,
     ) -> None:
         self.partitions = partitions
         self._browse_s = browse_s
         self._kafka = kafka
         self._groups = dict(groups or {})
-        self._writer = Writer(kafka)
+        self._writer = Writer(kafka, confirm_s=confirm_s)
         self._feeds: list[Feed] = []
         self._asking: AIOKafkaConsumer | None = None
         self._starting: asyncio.Task[AIOKafkaConsumer] | None = None

@@ -67,7 +67,7 @@ async def create(kafka: Kafka, partitions: int, kept_s: Mapping[str, float] | No
             if code not in (0, TOPIC_EXISTS):
                 raise LogUnavailable(f"Kafka refused to create a topic: {for_code(code).__name__}")
         made = [kafka.topic(topic.name) for topic in missing]
-        await _described(admin, made)
+        await _described(admin, made, ADMIN_S)
         return made
 
     return await _asked(kafka, work)
@@ -81,7 +81,7 @@ async def problems(kafka: Kafka, partitions: int, kept_s: Mapping[str, float] | 
 
     async def work(admin: AIOKafkaAdminClient) -> list[str]:
         names = [kafka.topic(name) for name in TOPICS]
-        found = await _described(admin, names)
+        found = await _described(admin, names, HEARD_OF_S)
         missing = [name for name in names if name not in found]
         if missing:
             return [f"{', '.join(missing)} missing on Kafka. Run `coexist topics create`."]
@@ -95,9 +95,9 @@ async def problems(kafka: Kafka, partitions: int, kept_s: Mapping[str, float] | 
     return await _asked(kafka, work)
 
 
-async def _described(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, Any]:
-    """The topics as a broker has them. Each broker hears of a new topic a moment after it was made: so look twice."""
-    deadline = monotonic() + HEARD_OF_S
+async def _described(admin: AIOKafkaAdminClient, names: list[str], within_s: float) -> dict[str, Any]:
+    """The topics as a broker has them. It hears of a new one a moment after that was made: so look for a while."""
+    deadline = monotonic() + within_s
     while True:
         found = {one["topic"]: one for one in await admin.describe_topics()}
         if all(name in found for name in names) or monotonic() > deadline:

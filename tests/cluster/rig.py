@@ -5,7 +5,9 @@ import contextlib
 import time
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
+from schemas.ports import LogUnavailable
 from schemas.reader import is_new
 from schemas.topics import TOPICS
 from services.kafka import topics as kafka_topics
@@ -14,7 +16,43 @@ from services.kafka.log import KafkaLog
 from services.settings import Settings
 from tests.kafka.broker import drop_database, kafka, new_database
 
-SOON_S = 20.0
+SOON_S = 60.0
+"""For what must come at all, however slow broker, database and machine are."""
+
+
+class PatientLog(KafkaLog):
+    """The log for tests to read and append with: who looks on waits for a slow broker, where a service would refuse."""
+
+    def __init__(self, kafka, partitions):
+        super().__init__(kafka, partitions, confirm_s=SOON_S)
+
+    async def read(self, topic, partition, offset, limit):
+        return await patiently(lambda: KafkaLog.read(self, topic, partition, offset, limit))
+
+    async def headers_before(self, topic, partition, end, count):
+        return await patiently(lambda: KafkaLog.headers_before(self, topic, partition, end, count))
+
+    async def end(self, topic, partition):
+        return await patiently(lambda: KafkaLog.end(self, topic, partition))
+
+
+async def patiently(ask):
+    """What `ask` answers, once Kafka does."""
+    async with asyncio.timeout(SOON_S):
+        while True:
+            try:
+                return await ask()
+            except LogUnavailable:
+                await asyncio.sleep(0.1)
+
+
+async def forget(kafka):
+    """Delete the topics of a cluster, where the broker is there to be asked: they end with it anyway."""
+    admin = AIOKafkaAdminClient(**kafka.options)
+    with contextlib.suppress(KafkaError, OSError, TimeoutError):
+        await admin.start()
+        await admin.delete_topics([kafka.topic(name) for name in TOPICS])
+    await admin.close()
 
 
 class Cluster:
@@ -38,21 +76,18 @@ class Cluster:
         }
 
     async def __aenter__(self):
-        await kafka_topics.create(self.kafka, self.partitions)
+        await patiently(lambda: kafka_topics.create(self.kafka, self.partitions))
         return self
 
     async def __aexit__(self, *_):
         drop_database(self.url)
-        admin = AIOKafkaAdminClient(**self.kafka.options)
-        await admin.start()
-        await admin.delete_topics([self.kafka.topic(name) for name in TOPICS])
-        await admin.close()
+        await forget(self.kafka)
 
     @contextlib.asynccontextmanager
-    async def log(self):
-        """A log to read and append with, beside the processes."""
-        log = KafkaLog(self.kafka, self.partitions)
-        await log.start()
+    async def log(self, make=PatientLog):
+        """A log to read and append with, beside the processes; `make` KafkaLog for one that refuses as a service's."""
+        log = make(self.kafka, self.partitions)
+        await patiently(log.start)
         try:
             yield log
         finally:

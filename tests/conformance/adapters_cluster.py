@@ -6,23 +6,20 @@ Leases expire by the database's clock. Where a test lets time pass, every lease 
 import asyncio
 import time
 
-from aiokafka.admin import AIOKafkaAdminClient
-
-from schemas.topics import TOPICS
 from services.edition import sealed
 from services.kafka import topics as kafka_topics
 from services.kafka.client import kafka_of
-from services.kafka.log import KafkaLog
 from services.outbox import Outbox
 from services.postgres.pool import Postgres
 from services.postgres.store import PostgresStore
 from services.sealing.content import Seals
 from services.settings import Settings
+from tests.cluster.rig import PatientLog, forget, patiently
 from tests.harness import Clock
 from tests.kafka.broker import drop_database, execute, kafka, new_database
 
 AGE = "UPDATE leases SET expires_at = expires_at - {0} WHERE expires_at > 0"
-FLUSH_S = 5.0
+FLUSH_S = 30.0
 
 
 class DatabaseClock(Clock):
@@ -92,15 +89,15 @@ class ClusterPlace:
         self.clock = DatabaseClock(self._url)
 
     async def __aenter__(self):
-        await kafka_topics.create(self._kafka, self.partitions)
+        await patiently(lambda: kafka_topics.create(self._kafka, self.partitions))
         await self._open()
         return self
 
     async def _open(self):
         self._database = Postgres(self._url)
         await self._database.start()
-        self.log = KafkaLog(self._kafka, self.partitions)
-        await self.log.start()
+        self.log = PatientLog(self._kafka, self.partitions)
+        await patiently(self.log.start)
         seals = self._seals()
         self._publishing = Publishing(
             self._database,
@@ -126,10 +123,7 @@ class ClusterPlace:
     async def __aexit__(self, *_):
         await self._close()
         drop_database(self._url)
-        admin = AIOKafkaAdminClient(**self._kafka.options)
-        await admin.start()
-        await admin.delete_topics([self._kafka.topic(name) for name in TOPICS])
-        await admin.close()
+        await forget(self._kafka)
 
 
 class SealedClusterPlace(ClusterPlace):

@@ -8,7 +8,7 @@ from schemas.ports import Commit, Event, Fenced, Lease, Row
 from schemas.topics import CONVERSATIONS, SENDS, TIMELINE, partition_of
 from tests.conformance.adapters import PARTITIONS, STORES, each
 
-SOON_S = 10.0
+SOON_S = 60.0
 NAME = "echo_sync.messages"
 ONE, TWO = "106540352242922", "106540352242923"
 SHARD = partition_of(ONE, PARTITIONS)

@@ -119,7 +119,7 @@ async def test_a_process_frozen_while_it_connects_sends_not_one_byte(passing, re
         sending = Sending(log, Nobody(), graph, Tokens(), passing.holds, passing.clock, lambda *_: None, Tracing())
         await sending(call(), LEASE)
         assert (log.items[-1].outcome, log.items[-1].reason) == ("not_sent", reason)
-        await asyncio.wait_for(meta.connected.wait(), 5)
+        await asyncio.wait_for(meta.connected.wait(), 60)
         assert meta.received == b""
         passing.looks = 0
         passing.held_s, passing.seconds = 5, 0
