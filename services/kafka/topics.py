@@ -5,13 +5,13 @@ life of an installation.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError, NotControllerError, for_code
 
 from schemas.ports import LogUnavailable
 from schemas.topics import RECORD_BYTES_MAX, TOPICS, Topic
@@ -62,15 +62,23 @@ async def create(kafka: Kafka, partitions: int, kept_s: Mapping[str, float] | No
             )
             for topic in missing
         ]
-        answer = await admin.create_topics(wanted, timeout_ms=CREATE_MS)
-        for _, code, *_ in answer.topic_errors:
-            if code not in (0, TOPIC_EXISTS):
-                raise LogUnavailable(f"Kafka refused to create a topic: {for_code(code).__name__}")
+        await made_by(admin, wanted)
         made = [kafka.topic(topic.name) for topic in missing]
         await _described(admin, made, ADMIN_S)
         return made
 
     return await _asked(kafka, work)
+
+
+async def made_by(admin: AIOKafkaAdminClient, wanted: Sequence[NewTopic]) -> None:
+    """Have topics made. Raises LogUnavailable where one is refused, and KafkaError where nobody is there to make it."""
+    try:
+        answer = await admin.create_topics(list(wanted), timeout_ms=CREATE_MS)
+    except AttributeError:  # aiokafka looks for the controller's id although the brokers have not told of one yet
+        raise NotControllerError from None
+    for _, code, *_ in answer.topic_errors:
+        if code not in (0, TOPIC_EXISTS):
+            raise LogUnavailable(f"Kafka refused to create a topic: {for_code(code).__name__}")
 
 
 async def problems(kafka: Kafka, partitions: int, kept_s: Mapping[str, float] | None = None) -> list[str]:

@@ -40,9 +40,11 @@ DRAINED_S = BACKLOG / 200
 @pytest.fixture
 def broker(tmp_path):
     cluster = KafkaCluster(jars(), tmp_path / "kafka")
-    cluster.start()
-    yield cluster
-    cluster.stop()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 async def test_a_minute_without_a_broker_is_answered_503_in_time_and_leaves_memory_flat(broker, tmp_path, tell):

@@ -95,7 +95,7 @@ class ClusterPlace:
 
     async def _open(self):
         self._database = Postgres(self._url)
-        await self._database.start()
+        await patiently(self._database.start)
         self.log = PatientLog(self._kafka, self.partitions)
         await patiently(self.log.start)
         seals = self._seals()

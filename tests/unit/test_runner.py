@@ -280,13 +280,15 @@ async def test_what_nothing_follows_from_is_committed_in_a_quiet_moment(tmp_path
 
 
 async def test_what_nothing_follows_from_is_committed_at_the_latest_after_some_batches(tmp_path):
-    async with running(tmp_path) as run:
+    async with SqlitePlace(tmp_path) as place:
+        run = Running(place)
         await run.tell(*({} for _ in range(BATCH_RECORDS_MAX * BATCHES_PASSED_MAX)))
-
-        async def committed():
-            return run.told.batches
-
-        await until(committed)
+        await run.start()
+        try:
+            await until(lambda: _has(run.told.batches))
+        finally:
+            run.task.cancel()
+            await asyncio.gather(run.task, return_exceptions=True)
         assert run.told.batches[0] > 0
 
 
