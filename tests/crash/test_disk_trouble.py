@@ -21,6 +21,7 @@ from tests.processes import probe
 POINTS = range(1, 400) if os.environ.get("COEXIST_TEST_LONG") else (1, 2, 3, 5, 8, 13, 21, 34)
 NUMBER = "106540352242922"
 PARTITIONS = 2
+SOON_S = 120
 
 
 def event(name, size=10):
@@ -111,7 +112,7 @@ async def work_until_it_ends(folder, disk, point):
 async def test_a_disk_that_fails_at_any_call_ends_the_service_and_nothing_acknowledged_is_lost(tmp_path, disk):
     for point in POINTS:
         folder = tmp_path / str(point)
-        acknowledged = await asyncio.wait_for(work_until_it_ends(folder, disk, point), 20)
+        acknowledged = await asyncio.wait_for(work_until_it_ends(folder, disk, point), SOON_S)
         disk.fails = works
         async with service(folder) as rig:
             await until(lambda rig=rig, count=acknowledged: at_least(rig, count))
@@ -145,16 +146,16 @@ async def test_the_end_of_a_topic_is_never_beyond_what_is_durable(tmp_path, disk
     def hold(what, _name):
         if what == "sync" and (serial := next(syncs, None)) is not None:
             reached[serial].set()
-            go[serial].wait(10)
+            go[serial].wait(SOON_S)
 
     disk.fails = hold
     first = asyncio.create_task(log.append([("inbound", event("first"))]))
-    await asyncio.to_thread(reached[0].wait, 10)
+    await asyncio.to_thread(reached[0].wait, SOON_S)
     second = asyncio.create_task(log.append([("inbound", event("second"))]))
     await asyncio.sleep(0)
     go[0].set()
     await first
-    await asyncio.to_thread(reached[1].wait, 10)
+    await asyncio.to_thread(reached[1].wait, SOON_S)
     partition = partition_of(NUMBER, PARTITIONS)
     assert await log.end("inbound", partition) == 1
     go[1].set()
@@ -195,7 +196,7 @@ async def test_after_the_disk_failed_appends_are_refused_at_once(tmp_path, disk)
     disk.fails = nth(1, apsw.IOError)
     for name in ("first", "second"):
         with pytest.raises(LogUnavailable):
-            await asyncio.wait_for(log.append([("inbound", event(name))]), 5)
+            await asyncio.wait_for(log.append([("inbound", event(name))]), SOON_S)
     with pytest.raises(apsw.IOError):
         await writer
     await file.close()

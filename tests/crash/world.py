@@ -36,5 +36,6 @@ class World:
 
 
 def people_of(sandbox):
-    """Who has written: pairs of number and phone."""
-    return [(chat["number"], chat["contact"]) for chat in sandbox.call("GET", "/chats")]
+    """Who has written, as soon as somebody has: pairs of number and phone."""
+    chats = sandbox.until(lambda: sandbox.call("GET", "/chats"))
+    return [(chat["number"], chat["contact"]) for chat in chats]

@@ -120,8 +120,10 @@ class KafkaCluster:
         process.wait()
 
     def freeze(self, node: int) -> None:
-        """SIGSTOP: connections stay open and nothing answers."""
-        self.processes[node].send_signal(signal.SIGSTOP)
+        """SIGSTOP: connections stay open and, once this returns, nothing answers."""
+        process = self.processes[node]
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self, node: int) -> None:
         """SIGCONT."""
