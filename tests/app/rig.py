@@ -49,7 +49,7 @@ class Rig:
         return await self.admin.post(self.webhook, content=body, headers=headers)
 
     async def trigger(self, name, **about):
-        """Send one signed webhook of a kind until it is taken: while the log is slow it is refused, and Meta repeats."""
+        """Send one signed webhook of a kind until it is taken, as Meta does: while the log is slow it is refused."""
         body = probe(name, number=NUMBER, **about)
 
         async def taken():
