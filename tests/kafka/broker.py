@@ -8,6 +8,7 @@ a failure.
 
 import asyncio
 import atexit
+import fcntl
 import functools
 import importlib.util
 import os
@@ -27,6 +28,7 @@ from tests.kafka.cluster import HERE, KafkaCluster, die_with_parent
 from tests.processes import free_port
 
 LIBS = HERE / "libs"
+BROKER = "kafka_2.13-*.jar"
 MAVEN = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"]
 MAVEN_S = 300
 IMAGE = "apache/kafka:4.3.1"
@@ -62,15 +64,26 @@ def jars() -> Path:
 
 
 def libraries() -> Path:
-    """The broker's jars, fetched when they are not there. Raises NotToBeHad."""
+    """The broker's jars, fetched when they are not there, by one of the workers of a run. Raises NotToBeHad."""
     _java()
-    if not any(LIBS.glob("kafka_2.13-*.jar")):
-        if shutil.which("mvn") is None:
-            raise NotToBeHad("mvn is not installed")
-        done = subprocess.run(MAVEN, capture_output=True, timeout=MAVEN_S, check=False)
-        if done.returncode:
-            raise NotToBeHad(f"Maven could not fetch the broker: {done.stdout.decode(errors='replace')[-300:]}")
+    LIBS.mkdir(exist_ok=True)
+    with (LIBS / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not any(LIBS.glob(BROKER)):
+            _fetch(LIBS / "part")
     return LIBS
+
+
+def _fetch(part):
+    """Fetch into a folder beside, and bring the broker's own jar over last: where it lies all the others do."""
+    if shutil.which("mvn") is None:
+        raise NotToBeHad("mvn is not installed")
+    done = subprocess.run([*MAVEN, f"-Dlibs={part}"], capture_output=True, timeout=MAVEN_S, check=False)
+    if done.returncode:
+        raise NotToBeHad(f"Maven could not fetch the broker: {done.stdout.decode(errors='replace')[-300:]}")
+    for jar in sorted(part.iterdir(), key=lambda jar: jar.match(BROKER)):
+        jar.rename(LIBS / jar.name)
+    part.rmdir()
 
 
 def _or_skip(what, find, fix):
