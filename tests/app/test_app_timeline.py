@@ -134,6 +134,20 @@ async def test_a_stream_goes_on_where_a_reader_left_it(rig):
     assert event["data"]["message_id"] == second
 
 
+@pytest.mark.parametrize("before", [0, 1])
+async def test_a_reader_that_loses_its_stream_before_the_first_event_misses_none(rig, before):
+    path = "/v1/topics/timeline/events"
+    for n in range(before):
+        await rig.data("timeline", ADDED, await rig.customer(f"abans {n}"))
+    async with rig.admin.stream("GET", path) as answer:
+        lines = answer.aiter_lines()
+        place = [await anext(lines) for _ in range(2)][1].removeprefix("id: ")
+    wamid = await rig.customer("ara")
+    await rig.data("timeline", ADDED, wamid)
+    ((_, event),) = await stream(rig, path, 1, {"Last-Event-ID": place})
+    assert event["data"]["message_id"] == wamid
+
+
 async def test_the_stream_of_everything_tells_of_message_and_conversation(rig):
     reading = asyncio.create_task(stream(rig, "/v1/events?from_start=1", 3))
     await rig.customer()
