@@ -161,7 +161,8 @@ def _add_topics(api: FastAPI, app: App) -> None:
         for partition in range(app.log.partitions):
             end = await app.log.end(name, partition)
             place.append(f"{name}/{partition}:{end}")
-            records.extend(await app.log.read(name, partition, max(0, end - limit), limit))
+            found = await app.log.read(name, partition, max(0, end - limit), limit)
+            records.extend(record for record in found if record.offset < end)  # the stream tells the others
         newest = sorted(records, key=lambda record: (record.appended_at, record.offset), reverse=True)
         shown = [_shown(record) for record in newest if number in ("", record.event.number)]
         return JSONResponse({"events": shown[:limit], "last_event_id": ",".join(place)})

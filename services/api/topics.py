@@ -43,7 +43,11 @@ def add(api: FastAPI, app: App) -> None:
 
 
 async def stream(app: App, topics: Sequence[str], last_event_id: str | None, *, from_start: bool) -> StreamingResponse:
-    """Server-sent events of some topics; the id of each is the position after it on every partition."""
+    """Server-sent events of some topics; the id of each is the position after it on every partition.
+
+    The place where it begins comes first, as an id without an event: who loses the connection before the first event
+    goes on from there, too.
+    """
     positions = await _positions(app, topics, last_event_id, from_start=from_start)
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     return StreamingResponse(_lines(app, topics, positions), media_type="text/event-stream", headers=headers)
@@ -56,7 +60,7 @@ async def _lines(app: App, topics: Sequence[str], positions: dict[tuple[str, int
         for partition in range(app.log.partitions)
     ]
     try:
-        yield b": connected\n\n"
+        yield b": connected\nid: %b\n\n" % (_place(positions) or f"{topics[0]}/0:0".encode())
         while not app.stopping.is_set():
             try:
                 async with asyncio.timeout(KEEP_ALIVE_S):
@@ -73,8 +77,14 @@ async def _lines(app: App, topics: Sequence[str], positions: dict[tuple[str, int
 
 def _line(record: Record, positions: dict[tuple[str, int], int]) -> bytes:
     positions[record.topic, record.partition] = record.offset + 1
-    place = ",".join(f"{topic}/{partition}:{offset}" for (topic, partition), offset in positions.items() if offset)
-    return b"id: %b\ndata: %b\n\n" % (place.encode(), orjson.dumps(cloudevent(record)))
+    return b"id: %b\ndata: %b\n\n" % (_place(positions), orjson.dumps(cloudevent(record)))
+
+
+def _place(positions: dict[tuple[str, int], int]) -> bytes:
+    """As `Last-Event-ID` has it; what is at the start is left out."""
+    return ",".join(
+        f"{topic}/{partition}:{offset}" for (topic, partition), offset in positions.items() if offset
+    ).encode()
 
 
 async def _read(

@@ -83,10 +83,25 @@ export async function doing(action) {
   }
 }
 
+/** Returns a look: it reads and shows. Of looks that run beside each other an older answer never hides a newer one. */
+export function looking(read, show) {
+  let begun = 0;
+  let shown = 0;
+  return async () => {
+    begun += 1;
+    const mine = begun;
+    const found = await read();
+    if (mine < shown) return;
+    shown = mine;
+    show(found);
+  };
+}
+
 /** Makes a button that runs an action, and cannot be pressed again while it runs. */
 export function button(label, action, set = {}) {
   const el = make("button", { type: "button", ...set }, label);
   el.addEventListener("click", () => doing(async () => {
+    if (el.hasAttribute("aria-disabled")) return;
     el.setAttribute("aria-disabled", "true");
     try { await action(el); } finally { el.removeAttribute("aria-disabled"); }
   }));

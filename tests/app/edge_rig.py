@@ -68,7 +68,7 @@ class Rig:
     async def connect(self):
         return Client(*await asyncio.open_connection("127.0.0.1", self.edge.port))
 
-    async def exchange(self, request, deadline_s=8.0):
+    async def exchange(self, request, deadline_s=30.0):
         """Send bytes on a connection of its own, and read one answer."""
         client = await self.connect()
         try:
@@ -80,7 +80,7 @@ class Rig:
     async def post(self, body=None, **more):
         return await self.exchange(request(body if body is not None else body_of(), **more))
 
-    async def until(self, condition, deadline_s=8.0):
+    async def until(self, condition, deadline_s=30.0):
         end = time.monotonic() + deadline_s
         while not condition():
             assert time.monotonic() < end, "did not happen in time"
@@ -92,7 +92,7 @@ class Client:
         self.reader = reader
         self.writer = writer
 
-    async def answer(self, deadline_s=8.0):
+    async def answer(self, deadline_s=30.0):
         """One response: status, headers, body. Status 0 when the connection ended without one."""
         async with asyncio.timeout(deadline_s):
             try:
@@ -104,7 +104,7 @@ class Client:
             body = await self.reader.readexactly(int(headers.get("content-length", 0)))
             return int(lines[0].split()[1]), headers, body
 
-    async def closed(self, deadline_s=8.0):
+    async def closed(self, deadline_s=30.0):
         """Wait until the other side has ended the connection."""
         async with asyncio.timeout(deadline_s):
             with contextlib.suppress(ConnectionError):

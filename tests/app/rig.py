@@ -13,7 +13,7 @@ from services.settings import Settings
 from tests.app.sandbox_receiver import CONTACT, NUMBER, post, sandbox
 from tests.processes import DEFAULT_SECRET, DEFAULT_TOKEN, DEFAULT_VERIFY_TOKEN, probe, sign
 
-DEADLINE_S = 10
+DEADLINE_S = 30
 LOOK_S = 0.01
 ADDED = "message.added"
 
@@ -115,6 +115,15 @@ class Rig:
         answer = await self.admin.get("/v1/conversations", params={"number": NUMBER})
         found = [one for one in answer.json()["conversations"] if one["contact"].get("wa_id") == contact]
         return found[0] if found else None
+
+    async def owned(self, owner, contact=CONTACT):
+        """The conversation, as soon as the API, and so the sender, knows it as this owner's."""
+
+        async def theirs():
+            found = await self.conversation(contact)
+            return found if found and found["owner"] == owner else None
+
+        return await until(theirs)
 
 
 async def until(check, deadline_s=DEADLINE_S):

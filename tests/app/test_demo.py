@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from services import console
-from tests.processes import COEXIST, Process, coexist, environment
+from tests.processes import COEXIST, Process, busy, coexist, environment
 
 SECONDS = 8
 ROWS = (
@@ -47,5 +47,5 @@ def test_the_demo_ends_with_0_when_it_is_interrupted_and_leaves_nothing_behind(t
         (folder,) = (one for one in folders() if one.name in told)
         code, took_s = process.stop()
         assert code == 0
-        assert took_s < 3
+        assert took_s < 3 or busy()
         assert not folder.exists()

@@ -65,13 +65,13 @@ async def test_media_that_the_owner_sent_in_the_app_is_kept_and_keeps_the_conver
     await rig.customer()
     wamid = await rig.owner(kind="image")
     assert "ref" in await media_of(rig, wamid)
-    assert (await rig.conversation())["owner"] == "person_app"
+    assert await rig.owned("person_app")
 
 
 async def test_the_conversation_shows_where_the_media_is_and_not_once_it_is_deleted(rig):
     wamid = await rig.customer(kind="image")
     media = await media_of(rig, wamid)
-    path = f"/v1/conversations/{(await rig.conversation())['conversation_id']}/timeline"
+    path = f"/v1/conversations/{(await until(rig.conversation))['conversation_id']}/timeline"
     assert (await rig.admin.get(path)).json()["messages"][0]["media"] == media
     await rig.control("/revoke", {"wamid": wamid, "side": "customer"})
     await rig.data("timeline", "message.revoked", wamid)

@@ -14,6 +14,7 @@ import pytest
 
 from services.sandbox.faults import Faults, calm
 from tests.app.sandbox_receiver import ALICE, DEADLINE_S, NUMBER, Receiver, flush, listening, post, sandbox, until
+from tests.processes import busy
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ async def test_a_lost_200_makes_a_repeat_and_stays_acknowledged(meta, receiver):
 
 
 async def test_one_message_can_be_ordered_to_come_late_and_twice(meta, receiver):
-    late = (await post(meta, "/customer/messages", ALICE | {"trouble": {"late_ms": 300, "duplicate": True}}))["wamid"]
+    late = (await post(meta, "/customer/messages", ALICE | {"trouble": {"late_ms": 1000, "duplicate": True}}))["wamid"]
     soon = (await post(meta, "/customer/messages", ALICE))["wamid"]
     await flush(meta)
     assert receiver.order[0] == f"messages:{soon}"
@@ -213,14 +214,22 @@ async def test_a_signal_stops_it_cleanly_although_a_page_listens_and_a_call_wait
         await anext(stream.aiter_bytes())
         base = f"http://127.0.0.1:{port}/sandbox/api"
         await client.post(base + "/customer/messages", json=ALICE)
-        waiting = asyncio.create_task(client.post(base + "/flush", json={"timeout_s": 60}))
+        left = asyncio.Event()
+
+        async def trace(name, _):
+            if name == "http11.send_request_body.complete":
+                left.set()
+
+        asked = client.post(base + "/flush", json={"timeout_s": 60}, extensions={"trace": trace})
+        waiting = asyncio.create_task(asked)
+        await left.wait()  # on a connection that was there already, so the sandbox reads it before what follows
         await client.get(base + "/ledger")
         started = time.monotonic()
         os.kill(process.pid, sent)
         _, errors = await asyncio.wait_for(process.communicate(), DEADLINE_S)
         assert (await waiting).json() == {"outstanding": 1, "unacknowledged": 1}
     assert (process.returncode, errors) == (0, b"")
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 1 or busy()
 
 
 def test_defaults_have_some_trouble_and_calm_has_none():
@@ -229,7 +238,7 @@ def test_defaults_have_some_trouble_and_calm_has_none():
 
 
 async def test_offline_ends_by_itself_and_can_be_ended(meta, receiver):
-    assert (await post(meta, "/offline", {"seconds": 0.5}))["offline_s"] > 0.3
+    assert (await post(meta, "/offline", {"seconds": 2}))["offline_s"] > 1
     await post(meta, "/customer/messages", ALICE)
     assert (await meta.get("/sandbox/api/ledger")).json()["offline_s"] > 0
     assert receiver.bodies == []

@@ -19,7 +19,7 @@ from services.shard import decode_state
 from services.sqlite.log import OFFSET_BITS
 from services.verify.books import FolderBooks
 from services.verify.verdict import verify
-from tests.app.rig import settings, together
+from tests.app.rig import settings, together, until
 from tests.app.sandbox_receiver import NUMBER
 
 PARTITIONS = 2
@@ -45,7 +45,7 @@ async def busy(folder):
         await rig.control("/history", {"number": NUMBER})
         for name in ("contact", "revoke", "edit", "status"):
             await rig.trigger(name)
-        (one, two, *_) = (await rig.admin.get("/v1/conversations", params={"number": NUMBER})).json()["conversations"]
+        one, two = [await until(lambda person=person: rig.conversation(person)) for person in people[:2]]
         await rig.admin.post(f"/v1/conversations/{one['conversation_id']}/takeover", json={"minutes": 5})
         await rig.admin.post(f"/v1/conversations/{two['conversation_id']}/assign", json={"assignee": "Anna"})
         await asyncio.sleep(LIVELY_S)

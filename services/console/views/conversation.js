@@ -2,7 +2,7 @@
 
 import { address, call, follow, get } from "../api.js";
 import { away, t, when, word } from "../i18n.js";
-import { button, doing, fill, head, keep, link, make, once, say, table, whom, words, write } from "../page.js";
+import { button, doing, fill, head, keep, link, looking, make, once, say, table, whom, words, write } from "../page.js";
 
 const LOOK_MS = 2000;
 const FIRST = 200;
@@ -30,6 +30,8 @@ class View {
     this.rows = new Map();
     this.reading = new Set();
     this.limit = FIRST;
+    this.seen = null;
+    this.look = looking(() => Promise.all([get(this.path(), signal), get(this.path("/sends"), signal)]), (found) => this.showAll(found));
     this.live = make("span", { class: "live", role: "status" }, t("not_live"));
     this.title = head(t("conversation"), this.live);
     this.state = make("dl", { class: "figures small" });
@@ -60,15 +62,17 @@ class View {
     await this.look();
   }
 
-  async look() {
-    const [state, { sends }] = await Promise.all([get(this.path(), this.signal), get(this.path("/sends"), this.signal)]);
+  showAll([state, { sends }]) {
     this.show(state);
     this.nothing.hidden = sends.length > 0;
     this.queue.el.hidden = !sends.length;
     fill(this.queue, sends, (one) => one.command_id, (one, row) => sendCells(one, row, () => this.look()));
   }
 
+  /** Shows a state unless a newer one stands there: a look may be slower than the stream. */
   show(state) {
+    if (this.seen?.conversation_id === state.conversation_id && state.version < this.seen.version) return;
+    this.seen = state;
     write(this.title.firstElementChild, whom(state.contact));
     const paused = Date.parse(state.automation_paused_until ?? 0) > Date.now();
     const open = Date.parse(state.window_expires_at ?? 0) > Date.now();

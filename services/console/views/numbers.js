@@ -2,7 +2,7 @@
 
 import { call, get } from "../api.js";
 import { away, count, t, when, word } from "../i18n.js";
-import { button, fill, head, keep, link, make, once, say, table } from "../page.js";
+import { button, fill, head, keep, link, looking, make, once, say, table } from "../page.js";
 
 const LOOK_MS = 2000;
 const EVENTS_MAX = 20;
@@ -14,17 +14,17 @@ export async function show(root, parts, { signal, every }) {
   const none = make("p", { class: "soft", hidden: true }, t("no_events"));
   root.append(head(t("numbers")), view.el, empty, make("h3", {}, t("account_events")), events, none);
 
-  async function look() {
-    const [{ numbers }, { limits }, account] = await Promise.all([
-      get("/v1/numbers", signal), get("/v1/limits", signal), get(`/v1/topics/account/newest?limit=${EVENTS_MAX}`, signal),
-    ]);
+  const read = () => Promise.all([
+    get("/v1/numbers", signal), get("/v1/limits", signal), get(`/v1/topics/account/newest?limit=${EVENTS_MAX}`, signal),
+  ]);
+  const look = looking(read, ([{ numbers }, { limits }, account]) => {
     const limitOf = new Map(limits.map((one) => [one.number, one]));
     empty.hidden = numbers.length > 0;
     view.el.hidden = !numbers.length;
     fill(view, numbers, (one) => one.number, (one, row) => cells(one, limitOf.get(one.number) ?? {}, row, look));
     none.hidden = account.events.length > 0;
     keep(events, account.events, { key: (event) => event.id, build: eventItem, draw: () => {} });
-  }
+  });
 
   every(LOOK_MS, look);
 }

@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { count, t, when, word } from "../i18n.js";
-import { fill, head, link, make, once, table } from "../page.js";
+import { fill, head, link, looking, make, once, table } from "../page.js";
 import { sendCells } from "./conversation.js";
 
 const LOOK_MS = 2000;
@@ -20,16 +20,16 @@ export async function show(root, parts, { signal, every }) {
   const parts_ = [part("open_sends", open), part("unresolved", unresolved), part("rejected_by_code", codes), part("rejected_sends", rejected)];
   root.append(head(t("sends")), find, ...parts_.map((one) => one.el));
 
-  async function look() {
-    const [{ sends }, doubtful, bad] = await Promise.all([
-      get("/v1/sends?state=open", signal), get("/v1/sends?state=unresolved", signal), get("/v1/sends?state=rejected", signal),
-    ]);
+  const read = () => Promise.all([
+    get("/v1/sends?state=open", signal), get("/v1/sends?state=unresolved", signal), get("/v1/sends?state=rejected", signal),
+  ]);
+  const look = looking(read, ([{ sends }, doubtful, bad]) => {
     const [first, second, third, fourth] = parts_;
     first.show(sends, (one) => one.command_id, (one, row) => withPerson(one, sendCells(one, row, look), row));
     second.show(doubtful.sends, (one) => one.command_id, (one, row) => [story(one, row), one.number, when(one.at, true), word("reason", one.reason)]);
     third.show(bad.by_code, (one) => `${one.code} ${one.reason}`, (one, row) => [one.code ? String(one.code) : "–", meaning(one.newest), count(one.count), once(row, one.newest.command_id, () => link("send", when(one.newest.at, true), one.newest.command_id))]);
     fourth.show(bad.sends.slice(0, 50), (one) => `${one.command_id} ${one.at}`, (one, row) => [story(one, row), one.number, when(one.at, true), meaning(one)]);
-  }
+  });
 
   every(LOOK_MS, look);
 }

@@ -10,10 +10,11 @@ const FIRST_PERSON = "34600111222";
 const OFFLINE_S = 30;
 const ONCE = { duplicate: { duplicate: true }, drop200: { drop200: true }, late: { late_ms: 5000 }, reorder: { late_ms: 1500 } };
 const OPTIONS_MAX = 200;
+const AGAIN_MS = 1000;
 
 const phones = new Phones();
 const people = new Map();
-const timeline = new Timeline((number, contact) => open(number, contact), tellOutcome);
+const timeline = new Timeline((number, contact) => doing(() => open(number, contact)), tellOutcome);
 let number = "";
 let contact = "";
 let lastSide = "customer";
@@ -91,34 +92,42 @@ function onEvent(event) {
 
 // Writing
 
+/** Sends what a field says. The field is free for the next words at once, and has its own again where it failed. */
+async function sending(field, send) {
+  const text = field.value.trim();
+  if (!contact) throw new Error(t("not_live"));
+  field.value = "";
+  try {
+    await send(text);
+  } catch (error) {
+    field.value ||= text;
+    throw error;
+  }
+}
+
 async function write(side, field) {
   const text = field.value.trim();
   if (!text) return stopEditing();
-  if (!contact) throw new Error(t("not_live"));
-  field.value = "";
   if (editing?.side === side) {
     const { wamid } = editing;
     stopEditing();
-    await call("POST", "/edit", { wamid, text, side });
-    return;
+    return call("POST", "/edit", { wamid, text, side });
   }
-  await call("POST", `/${side}/messages`, { number, contact, text, trouble: ordered() });
+  return sending(field, () => call("POST", `/${side}/messages`, { number, contact, text, trouble: ordered() }));
 }
 
-async function writeAsBot(field) {
-  const text = field.value.trim();
-  if (!text) return;
+async function writeAsBot(text) {
   const id = `page-${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
   const body = { command_id: id, number, to: contact, type: "text", text: { body: text }, origin: "bot" };
   const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  timeline.expect(id, { number, contact, text });
+  const about = { number, contact, text, told: false };
+  timeline.expect(id, about);
   const answer = await fetch("/v1/messages", init);
   if (!answer.ok) {
     const { title, fix } = await answer.json();
     throw new Error([title, fix].filter(Boolean).join(". "));
   }
-  field.value = "";
-  say(t("bot_sent"));
+  if (!about.told) say(t("bot_sent"));
 }
 
 /** What became of a command that was written on this page. */
@@ -253,13 +262,11 @@ function showOffline(seconds) {
 async function load() {
   const numbers = await call("GET", "/numbers");
   $("number").replaceChildren(...numbers.map((n) => make("option", { value: n.number }, `${n.name} +${n.display}`)));
-  number = numbers[0].number;
   const chats = await call("GET", "/chats");
   for (const chat of chats) meet(chat);
-  listPeople();
-  const first = chats.find((chat) => chat.number === number);
+  const first = chats.find((chat) => chat.number === numbers[0].number);
   if (!first) say(t("none_yet"));
-  await open(number, first?.contact ?? FIRST_PERSON);
+  await open(numbers[0].number, first?.contact ?? FIRST_PERSON);
   const plan = await call("GET", "/traffic");
   document.querySelector("[data-act=talk]").setAttribute("aria-pressed", Boolean(plan));
 }
@@ -267,7 +274,12 @@ async function load() {
 /** The stream came or went. The page is live once it also shows a chat: until then nobody could write to it. */
 async function setLive(on) {
   streams = on;
-  if (on) await (contact ? phones.open(number, contact) : load());
+  try {
+    if (on) await (contact ? phones.open(number, contact) : load());
+  } catch (error) {
+    setTimeout(() => doing(() => setLive(streams)), AGAIN_MS);
+    throw error;
+  }
   $("live").dataset.live = streams;
   $("live").textContent = t(streams ? "live" : "not_live");
 }
@@ -284,7 +296,7 @@ function wire() {
     field.addEventListener("focus", () => { if (side !== lastSide) stopEditing(); lastSide = side; });
     $(`${side}-form`).addEventListener("submit", (event) => { event.preventDefault(); doing(() => write(side, field)); });
   }
-  $("api-form").addEventListener("submit", (event) => { event.preventDefault(); doing(() => writeAsBot($("api-text"))); });
+  $("api-form").addEventListener("submit", (event) => { event.preventDefault(); doing(async () => $("api-text").value.trim() && sending($("api-text"), writeAsBot)); });
   $("number").addEventListener("change", () => doing(async () => {
     number = $("number").value;
     listPeople();
@@ -293,6 +305,7 @@ function wire() {
   $("person").addEventListener("change", () => doing(() => open(number, $("person").value)));
   $("person-new").addEventListener("click", () => doing(async () => {
     newcomers += 1;
+    if (!contact) throw new Error(t("not_live"));
     await open(number, String(34600200000 + Math.floor(Math.random() * 90000) + newcomers));
     $("customer-text").focus();
   }));

@@ -13,7 +13,7 @@ const TICKS = { sent: "✓", delivered: "✓✓", read: "✓✓", played: "✓�
 
 /**
  * Shows facts as they come. `note(wamid)` says that a message was just written, to time it; `expect(id, about)` that a
- * command was, whose outcome goes to `tell(type, why)`.
+ * command was, whose outcome goes to `tell(type, why)`; `about.told` says that it has.
  */
 export class Timeline {
   constructor(choose, tell) {
@@ -52,7 +52,10 @@ export class Timeline {
     const about = this.expected.get(data.command_id);
     const reason = data.reason?.replaceAll("_", " ") ?? "";
     const why = [reason, data.error?.message].filter(Boolean).join(": ");
-    if (about && (type === "send.accepted" || type === "send.deferred" || UNSENT.includes(type))) this.tell(type, why);
+    if (about && (type === "send.accepted" || type === "send.deferred" || UNSENT.includes(type))) {
+      about.told = true;
+      this.tell(type, why);
+    }
     if (!UNSENT.includes(type)) return;
     this.expected.delete(data.command_id);
     const contact = about ? { wa_id: about.contact } : this.contacts.get(data.conversation_id);
