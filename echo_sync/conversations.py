@@ -20,6 +20,7 @@ from schemas.states import (
     ANSWERS_MAX,
     BOT,
     OURS_MAX,
+    PAUSE_S_DEFAULT,
     PERSON_APP,
     WINDOW_S,
     Claim,
@@ -31,8 +32,6 @@ from schemas.states import (
 )
 from schemas.states import CONVERSATIONS as NAME
 from schemas.topics import CONVERSATIONS, OUTBOUND, TIMELINE
-
-PAUSE_S_DEFAULT = 30 * 60.0
 
 
 class Told(msgspec.Struct, gc=False):

@@ -17,7 +17,8 @@ from msgspec import UNSET, Raw
 
 from schemas import items
 from schemas.items import Item
-from schemas.ports import Event, EventLog, Lease, LogUnavailable, Missing, Store
+from schemas.ports import FOREIGN, Event, EventLog, Lease, LogUnavailable, Missing, Store, foreign
+from schemas.states import DELIVERY
 from schemas.topics import INBOUND
 from sender.command import READ
 from sender.conditions import find_conversation, withheld
@@ -150,7 +151,8 @@ class Sending:
                 return withheld(get, conversation, call.origin, call.conditions, self._clock())
             except Missing as missing:
                 for key in missing.keys:
-                    known[key] = await load_foreign(self._store, lease.shard, key, foreign_type(key))
+                    named = key if key.startswith(FOREIGN) else foreign(DELIVERY, key)
+                    known[key] = await load_foreign(self._store, lease.shard, named, foreign_type(named))
 
     async def _post(self, call: Send, lease: Lease, token: str) -> Answer:
         content, read = body(call.to, orjson.loads(call.message), call.token), call.kind == READ
