@@ -23,7 +23,7 @@ from sender import looks, pace, permission
 from sender.command import Command, Handovers, Lane, Queue, Request, Slot, live_lane
 from sender.errors import ACTIONS, Action
 from sender.forgetting import about, forget
-from sender.lanes import finish, or_expired, pump, ready
+from sender.lanes import finish, or_expired, pump, ready, why_withheld
 from sender.looks import Look
 from sender.pauses import Pauses, pauses_key, rest
 from sender.people import People
@@ -219,7 +219,7 @@ def _on_answered(turn: Turn, item: Item) -> None:
         _accept(turn, command, item.message_id)
     elif item.outcome == "withdrawn" and item.reason == "taken_over" and command.defer:
         command.deferred = True  # somebody took the conversation over between the decision and the socket
-        again(turn, command, item.reason, 0)
+        again(turn, command, item.reason, 0 if why_withheld(turn, command) else backoff_s(command))
     elif item.outcome == "withdrawn":
         finish(turn, command, cmd.WITHDRAWN, "send.withdrawn", item.reason)
     elif item.outcome == "ambiguous":

@@ -167,6 +167,7 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
             app.clock,
             lambda outcome, seconds: app.metrics.graph.labels(outcome).observe(seconds),
             app.tracing,
+            app.settings.pause_minutes * 60,
         )
         app.hearing = Hearing(app.clock, listens="ingest" in app.roles)
         asked, restored_at = app.settings.opt_in_required, app.edition.restored_at

@@ -2,12 +2,14 @@
 
 import asyncio
 
+import pytest
+
 from echo_sync.conversations import Conversations
 from echo_sync.messages import Messages
 from sender.delivery import Delivery
 from services.access_tokens import AccessTokens
 from services.sealing.keys import Sealer
-from tests.app.rig import service, together, until
+from tests.app.rig import Rig, service, together, until
 from tests.app.sandbox_receiver import CONTACT, NUMBER
 
 BEHIND_S = 0.2
@@ -91,6 +93,30 @@ async def test_a_command_right_after_a_release_goes_over_the_socket_too(tmp_path
         assert (await rig.admin.post(f"/v1/conversations/{conversation}/release")).status_code == 202
         assert (await rig.outcome(await rig.send()))["state"] == "accepted"
         assert (await rig.conversation())["owner"] == "person_app"
+        logs[0].reads.set()
+
+
+@pytest.mark.parametrize(
+    ("writes", "only_if", "reason"),
+    [
+        (Rig.owner, {}, "taken_over"),
+        (Rig.owner, {"defer_until_released": True}, "taken_over"),
+        (Rig.customer, {"only_if": {"no_message_after": "2020-01-01T00:00:00Z"}}, "newer_message"),
+    ],
+)
+async def test_what_stands_on_the_timeline_holds_a_command_back_though_its_conversation_is_behind(
+    tmp_path, writes, only_if, reason
+):
+    wiring, logs = behind(Conversations)
+    async with together(tmp_path, wiring=wiring) as rig:
+        logs[0].reads.clear()
+        wamid = await writes(rig)
+        await rig.data("timeline", "message.added", wamid)
+        command_id = await rig.send(**only_if)
+        kind = "send.deferred" if "defer_until_released" in only_if else "send.withdrawn"
+        assert (await rig.data("sends", kind, command_id))["reason"] == reason
+        assert await rig.conversation() is None
+        assert (await rig.meta.get("/sandbox/api/ledger/sends")).json() == []
         logs[0].reads.set()
 
 
