@@ -20,6 +20,7 @@ from schemas.states import (
     ANSWERS_MAX,
     BOT,
     OURS_MAX,
+    PAUSE_S_DEFAULT,
     PERSON_APP,
     WINDOW_S,
     Claim,
@@ -31,8 +32,6 @@ from schemas.states import (
 )
 from schemas.states import CONVERSATIONS as NAME
 from schemas.topics import CONVERSATIONS, OUTBOUND, TIMELINE
-
-PAUSE_S_DEFAULT = 30 * 60.0
 
 
 class Told(msgspec.Struct, gc=False):
@@ -172,16 +171,30 @@ def _on_completed(
     if told.media is not msgspec.UNSET:
         return
     state = _state(states, event.number, told.conversation_id)
+    _correct(state, told, self.pause_s)
+    _tell(decision, state, now, event)
+
+
+def _correct(state: Conversation, told: Told, pause_s: float) -> None:
+    """Let a message count as it is now known, whether or not it did before."""
     at = parse_rfc3339(told.sent_at)
     if told.direction == "outbound":
         state.claims = [claim for claim in state.claims if claim.id != told.message_id]
         for field in ("answers", "ours"):
             others = [known for known in getattr(state, field) if known[1] != told.message_id]
             setattr(state, field, others)
-        _outbound(state, told, at, self.pause_s)
+        _outbound(state, told, at, pause_s)
     else:
         _inbound(state, told, at)
-    _tell(decision, state, now, event)
+
+
+def with_messages(conversation: Conversation, messages: Iterable[Told], pause_s: float) -> Conversation:
+    """The conversation once its owner has read of these messages, too: for whoever must know what `timeline` tells."""
+    seen = copy.copy(conversation)
+    for told in messages:
+        _correct(seen, told, pause_s)
+    seen.newest_at, seen.newest_id = _newest(seen)
+    return seen
 
 
 def _on_merged(self: Conversations, states: States, decision: Decision, event: Event, told: Told, now: float) -> None:
@@ -248,12 +261,16 @@ def _last_inbound(state: Conversation) -> tuple[float, str]:
     return state.last_inbound_at, state.last_inbound_id
 
 
+def _newest(state: Conversation) -> tuple[float, str]:
+    by_people = [(at, message_id) for at, message_id, is_bot in state.answers if not is_bot]
+    return max([_last_inbound(state), *by_people])
+
+
 def _tell(decision: Decision, state: Conversation, now: float, event: Event | None) -> None:
     """Keep the state, set its timer, and publish it when it looks different from what was told."""
     claim = claim_now(state, now)
     state.wake_at = claim.until if claim is not None else None
-    by_people = [(at, message_id) for at, message_id, is_bot in state.answers if not is_bot]
-    state.newest_at, state.newest_id = max([_last_inbound(state), *by_people])
+    state.newest_at, state.newest_id = _newest(state)
     state.line, state.place = state.number, -max(state.last_inbound_at, state.last_outbound_at)
     view = _view(state, claim)
     told = orjson.dumps(view)

@@ -12,6 +12,8 @@ OURS_MAX = 3
 """Sends through the API remembered per conversation, the first: one of them may turn out to be a person's message."""
 ANSWERS_MAX = 8
 """Answers remembered per conversation, the newest: one of them may turn out to be a greeting."""
+PAUSE_S_DEFAULT = 30 * 60.0
+"""How long automation rests after a person answered, unless the settings say otherwise."""
 WINDOW_S = 24 * 3600
 """The customer service window: 24 h after the last live inbound message (Meta contract, quick facts)."""
 

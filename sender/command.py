@@ -18,6 +18,7 @@ from schemas.instants import parse_rfc3339
 from schemas.items import Contact
 from schemas.phones import digits, match_key
 from schemas.ports import State
+from schemas.states import Claim
 
 QUEUED, OPEN, AMBIGUOUS = "queued", "open", "ambiguous"
 ACCEPTED, REJECTED, UNRESOLVED = "accepted", "rejected", "unresolved"
@@ -188,6 +189,14 @@ class Queue(State):
     heard: list[float] = []
 
 
+class Handovers(State):
+    """Who took a conversation or let it go, as far as the sender has read it and its owner may not have yet."""
+
+    number: str = ""
+    conversation_id: str = ""
+    claims: list[Claim] = []
+
+
 def command_key(command_id: str) -> str:
     """Where a command is kept."""
     return f"k/{command_id}"
@@ -206,6 +215,11 @@ def slot_key(number: str, lane: str, slot: int) -> str:
 def queue_key(number: str) -> str:
     """Where a number's pace is kept."""
     return f"q/{number}"
+
+
+def handovers_key(conversation_id: str) -> str:
+    """Where it is kept what the sender has read of a conversation's handovers."""
+    return f"h/{conversation_id}"
 
 
 def recipient(to: str) -> Contact | None:

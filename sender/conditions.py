@@ -1,5 +1,6 @@
 """Whether a command may go, given what its conversation looks like: asked when it is opened, and before the socket."""
 
+import copy
 from collections.abc import Callable
 from math import floor
 from typing import Any
@@ -14,19 +15,36 @@ from schemas.states import (
     Conversation,
     alias_key,
     claim_now,
+    claimed,
     conversation_key,
     message_key,
 )
-from sender.command import OnlyIf, lane_of
+from sender.command import Handovers, OnlyIf, handovers_key, lane_of
 
 
 def find_conversation(get: Callable[[str], Any], number: str, to: Contact) -> Conversation | None:
-    """The conversation with a recipient; `get` reads states as the sender sees them."""
+    """The conversation with a recipient; `get` reads states as the sender sees them.
+
+    Its owner commits it a moment after what leads to it. What the sender has read before a command counts for that
+    command, so the handovers that it has read itself are joined to those that the conversation shows.
+    """
     alias = get(foreign(MESSAGES, alias_key(number, lane_of(to))))
     if alias is None:
         return None
     found: Conversation | None = get(foreign(CONVERSATIONS, conversation_key(alias.conversation)))
-    return found
+    read: Handovers | None = get(handovers_key(alias.conversation))
+    return found if read is None else with_handovers(found, read)
+
+
+def with_handovers(conversation: Conversation | None, read: Handovers) -> Conversation:
+    """The conversation once its owner has read these, too."""
+    seen = Conversation(number=read.number, conversation_id=read.conversation_id)
+    if conversation is not None:
+        seen = copy.copy(conversation)
+    for claim in read.claims:
+        if claim.id not in {known.id for known in seen.claims}:
+            seen.claims = claimed(seen.claims, claim)
+    return seen
 
 
 def withheld(
@@ -51,6 +69,12 @@ def taken_over(conversation: Conversation, origin: str, conditions: OnlyIf | Non
     return guarded and claim_now(conversation, now) is not None
 
 
+def is_unknown(get: Callable[[str], Any], number: str, conditions: OnlyIf | None) -> bool:
+    """Whether a command names a message of which nothing is known."""
+    after = conditions.no_message_after if conditions is not None else ""
+    return bool(after) and _instant_of(get, number, after) is None
+
+
 def _is_older(get: Callable[[str], Any], after: str, conversation: Conversation) -> bool:
     """Has somebody written after this message, or this instant? Within one second, which is all Meta tells, nobody has.
 
@@ -59,11 +83,14 @@ def _is_older(get: Callable[[str], Any], after: str, conversation: Conversation)
     """
     if not conversation.newest_id or after == conversation.newest_id:
         return False
+    since = _instant_of(get, conversation.number, after)
+    return since is None or floor(conversation.newest_at) > floor(since)
+
+
+def _instant_of(get: Callable[[str], Any], number: str, after: str) -> float | None:
+    """When a message was sent, or the instant that is written; None for a message that is not known."""
     try:
-        since = parse_rfc3339(after)
+        return parse_rfc3339(after)
     except ValueError:
-        message: State | None = get(foreign(MESSAGES, message_key(conversation.number, after)))
-        if message is None or message.place is None:
-            return True
-        since = -message.place
-    return floor(conversation.newest_at) > floor(since)
+        message: State | None = get(foreign(MESSAGES, message_key(number, after)))
+        return None if message is None or message.place is None else -message.place

@@ -3,7 +3,7 @@
 One owner per number, so the bucket of a number, the pairs and the order of a conversation are plain state. An attempt
 is committed before its request leaves; what came back, or what statuses and echoes tell of it, is read from `inbound`.
 States: `k/` a command, `l/` a lane, `x/` a place in it, `q/` a number's pace, `p/` what rests at a number,
-`u/` how many people it began, `y/` a look at a conversation.
+`u/` how many people it began, `y/` a look at a conversation, `h/` handovers that it does not show yet.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,19 +15,19 @@ from schemas.instants import parse_rfc3339, rfc3339
 from schemas.items import Contact, Item, code_of
 from schemas.marks import About
 from schemas.ports import Decision, Event, Forget, State, States, Timer, foreign
-from schemas.states import DELIVERY, MESSAGES, alias_key, number_key
+from schemas.states import AGENT, DELIVERY, MESSAGES, PAUSE_S_DEFAULT, alias_key, number_key
 from schemas.tokens import read_token
 from schemas.topics import ACCOUNT, INBOUND, OUTBOUND, OUTBOUND_BULK, TIMELINE
 from sender import command as cmd
 from sender import looks, pace, permission
-from sender.command import Command, Lane, Queue, Request, Slot, live_lane
+from sender.command import Command, Handovers, Lane, Queue, Request, Slot, live_lane
 from sender.errors import ACTIONS, Action
 from sender.forgetting import about, forget
-from sender.lanes import finish, or_expired, pump, ready
+from sender.lanes import finish, or_expired, pump, ready, why_withheld
 from sender.looks import Look
 from sender.pauses import Pauses, pauses_key, rest
 from sender.people import People
-from sender.reading import MENDED, read
+from sender.reading import MENDED, Handover, read
 from sender.refusals import REFUSALS_MAX, again, backoff_s, failed_outside, refused
 from sender.turn import STORY_MAX, Turn
 
@@ -40,7 +40,16 @@ INBOUND_COUNTS_S = 10.0
 DOUBTS_MAX = 3
 """Requests without any answer or evidence after which at_least_once gives up, too: each may have been a message."""
 
-KINDS: dict[str, type[State]] = {"k": Command, "l": Lane, "x": Slot, "q": Queue, "p": Pauses, "y": Look, "u": People}
+KINDS: dict[str, type[State]] = {
+    "k": Command,
+    "l": Lane,
+    "x": Slot,
+    "q": Queue,
+    "p": Pauses,
+    "y": Look,
+    "u": People,
+    "h": Handovers,
+}
 
 
 class Delivery:
@@ -48,24 +57,33 @@ class Delivery:
 
     `opt_in_required`: marketing goes only to people of whom we know that they asked for it.
     `restored_at`: when the states were last put back from a backup; what was written before may have been sent since.
+    `pause_s`: how long automation rests after a person answered.
     """
 
     name = DELIVERY
     inputs = (INBOUND, OUTBOUND, TIMELINE, ACCOUNT, OUTBOUND_BULK)
 
-    def __init__(self, key: bytes, *, opt_in_required: bool = False, restored_at: float = 0) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        *,
+        opt_in_required: bool = False,
+        restored_at: float = 0,
+        pause_s: float = PAUSE_S_DEFAULT,
+    ) -> None:
         self.key = key
+        self.pause_s = pause_s
         self.opt_in_required = opt_in_required
         self.restored_at = restored_at
 
-    def parse(self, event: Event, topic: str = "") -> Item | Request | None:
+    def parse(self, event: Event, topic: str = "") -> Item | Request | Handover | None:
         """See `Processor.parse`."""
         return read(event, topic)
 
-    def keys(self, event: Event, item: Item | Request) -> Iterable[str]:
+    def keys(self, event: Event, item: Item | Request | Handover) -> Iterable[str]:
         """See `Processor.keys`."""
         yield cmd.queue_key(event.number)
-        if item.command_id:
+        if not isinstance(item, Handover) and item.command_id:
             yield cmd.command_key(item.command_id)
         if isinstance(item, Request) and (to := cmd.recipient(item.to)) is not None:
             yield cmd.lane_key(event.number, item.lane + cmd.lane_of(to))
@@ -90,12 +108,19 @@ class Delivery:
         return about(state)
 
     def decide(
-        self, states: States, event: Event | Timer | Forget, item: Item | Request | None, now: float
+        self, states: States, event: Event | Timer | Forget, item: Item | Request | Handover | None, now: float
     ) -> Decision:
         """See `Processor.decide`."""
         happened = event if isinstance(event, Event) else None
-        asked, restored_at = self.opt_in_required, self.restored_at
-        turn = Turn(self.key, states, happened, now, opt_in_required=asked, restored_at=restored_at)
+        turn = Turn(
+            self.key,
+            states,
+            happened,
+            now,
+            opt_in_required=self.opt_in_required,
+            restored_at=self.restored_at,
+            pause_s=self.pause_s,
+        )
         if isinstance(event, Forget):
             forget(turn, event.key)
         elif isinstance(event, Timer):
@@ -194,7 +219,7 @@ def _on_answered(turn: Turn, item: Item) -> None:
         _accept(turn, command, item.message_id)
     elif item.outcome == "withdrawn" and item.reason == "taken_over" and command.defer:
         command.deferred = True  # somebody took the conversation over between the decision and the socket
-        again(turn, command, item.reason, 0)
+        again(turn, command, item.reason, 0 if why_withheld(turn, command) else backoff_s(command))
     elif item.outcome == "withdrawn":
         finish(turn, command, cmd.WITHDRAWN, "send.withdrawn", item.reason)
     elif item.outcome == "ambiguous":
@@ -209,6 +234,8 @@ def _accept(turn: Turn, command: Command, message_id: str) -> None:
     pace.free(turn.queue(command.number))
     kind = "send.resolved" if command.state in cmd.FINAL else "send.accepted"
     command.message_id, command.guessed = message_id, False
+    if command.origin == AGENT and command.kind != cmd.READ:
+        looks.on_answer(turn, command)
     finish(turn, command, cmd.ACCEPTED, kind, permission.WINDOW_CLOSED if command.fell_back else "")
 
 
@@ -324,6 +351,8 @@ def _fire(turn: Turn, timer: Timer) -> None:
         _overdue(turn, turn.change(timer.key), hearing=timer.hearing)
     elif isinstance(state, Look):
         looks.fire(turn, turn.change(timer.key))
+    elif isinstance(state, Handovers):
+        looks.look_back(turn, state)
 
 
 def _overdue(turn: Turn, command: Command, *, hearing: bool) -> None:
@@ -364,6 +393,6 @@ HANDLERS: dict[str, Callable[[Turn, Any], None]] = {
     "webhook.account": _on_number,
     "number.changed": _on_number,
     "number.reconnected": _on_number,
-    "conversation.takeover": looks.on_handover,
-    "conversation.release": looks.on_handover,
+    "conversation.takeover": looks.on_takeover,
+    "conversation.release": looks.on_release,
 }

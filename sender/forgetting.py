@@ -9,7 +9,7 @@ from schemas.items import Contact
 from schemas.marks import NOBODY, About
 from schemas.ports import NOWHERE
 from sender import command as cmd
-from sender.command import Command, Lane, live_lane
+from sender.command import Command, Handovers, Lane, live_lane
 from sender.lanes import drop_head, end, landed, ready
 from sender.looks import Look
 from sender.turn import Turn
@@ -39,6 +39,8 @@ def about(state: Any) -> About:
         return About(state.number, (), (person,), NOWHERE)
     if isinstance(state, Look):
         return About(state.number, (), (Contact(wa_id=state.wa_id, user_id=state.user_id),), NOWHERE)
+    if isinstance(state, Handovers):
+        return About(state.number, (f"c:{state.conversation_id}",))
     return NOBODY
 
 
@@ -51,14 +53,14 @@ def _ended_at(command: Command) -> float:
 
 
 def forget(turn: Turn, key: str) -> None:
-    """Forget a command, a look, or a lane that holds nothing newer."""
+    """Forget a command, a look, handovers, or a lane that holds nothing newer."""
     state = turn.get(key)
     if isinstance(state, Command):
         _forget_command(turn, turn.change(key))
         turn.put(key, None)
     elif isinstance(state, Lane):
         _forget_lane(turn, key, state)
-    elif isinstance(state, Look):
+    elif isinstance(state, Look | Handovers):
         turn.put(key, None)
 
 

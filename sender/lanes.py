@@ -13,13 +13,15 @@ from schemas.tokens import make_token
 from sender import command as cmd
 from sender import people, permission
 from sender.command import BULK, Command, Lane, Queue, Slot, live_lane
-from sender.conditions import withheld
+from sender.conditions import is_unknown, withheld
 from sender.pace import ANSWER_WAIT_S, room, take, wait_of_number
 from sender.pacing import PAIR_BURST, PAIR_BURST_BULK, PAIR_INTERVAL_S, spent, wait_s
 from sender.turn import STORY_MAX, Send, Turn
 
 PARKED_LOOK_S = 15.0
 """How often a command that waits for a person to let go is looked at again; a release is heard of at once."""
+KNOWN_S, KNOWN_LOOK_S = 5.0, 0.05
+"""How long a command waits for the message that it names to be known, and the first, shortest of its looks."""
 PUMP_MAX = 64
 """Lanes that one round of a number looks at."""
 
@@ -118,6 +120,10 @@ def _try_head(turn: Turn, lane: Lane) -> bool:
         if command is None or _ended(turn, command):
             drop_head(turn, lane)
             continue
+        if _names_what_comes(turn, command):
+            waited_s = turn.now - command.requested_at
+            stand(lane, min(turn.now + max(waited_s, KNOWN_LOOK_S), command.requested_at + KNOWN_S))
+            return True
         if _parked(turn, lane, command) or _one_too_many(turn, lane, live, command):
             continue
         if bulk and (live.head < live.tail or live.in_flight):
@@ -240,7 +246,14 @@ def or_expired(command: Command, at: float) -> float:
 def why_withheld(turn: Turn, command: Command) -> str:
     """Why a command must not go now, by its conversation; nothing when it may."""
     conversation = turn.conversation(command.number, command.contact())
-    return withheld(turn.get, conversation, command.origin, command.only_if, turn.now)
+    reason = withheld(turn.get, conversation, command.origin, command.only_if, turn.now)
+    return "" if reason == "newer_message" and _names_what_comes(turn, command) else reason
+
+
+def _names_what_comes(turn: Turn, command: Command) -> bool:
+    """It was written lately and depends on a message that is not known: `sends` may have told of it sooner."""
+    is_young = turn.now < command.requested_at + KNOWN_S
+    return is_young and is_unknown(turn.get, command.number, command.only_if)
 
 
 def _open(turn: Turn, queue: Queue, lane: Lane, command: Command) -> None:

@@ -3,21 +3,28 @@
 What happened is told by `timeline` and `outbound`; what follows from it stands in the conversation, which its owner
 commits a moment later. So a look waits until the conversation shows it, in growing steps, and then goes through the
 recipient's lanes: what must not go any more is withdrawn and told, and what waited for a release stands in line again.
-State: `y/` a look that is due.
+Takeovers and releases have one order with the commands, so they are kept until the conversation shows them: a command
+that was written after a release goes, and one after a takeover does not.
+States: `y/` a look that is due, `h/` handovers.
 """
+
+import copy
 
 from schemas.items import Contact, Item
 from schemas.ports import FAR, State, foreign
-from schemas.states import CONVERSATIONS, Conversation, conversation_key
+from schemas.states import AGENT, BOT, CONVERSATIONS, MESSAGES, Alias, Claim, Conversation, alias_key, conversation_key
 from sender import command as cmd
-from sender.command import BULK, Command, Lane
-from sender.conditions import find_conversation
+from sender.command import BULK, Command, Handovers, Lane
+from sender.conditions import find_conversation, with_handovers
 from sender.lanes import finish, parked_line, why_withheld
+from sender.reading import Handover
 from sender.turn import Turn
 
 FIRST_LOOK_S = 0.05
 LOOKS_MAX = 8
 """The last one is 6 s after the first: by then the lane's own turn will tell."""
+SHOWN_S, SHOWN_S_MAX = 60.0, 24 * 3600.0
+"""How often it is asked whether a conversation shows a handover, and for how long."""
 COMMANDS_MAX = 200
 """Commands that one look goes through; there is another one for those behind them."""
 
@@ -55,12 +62,47 @@ def on_message(turn: Turn, item: Item) -> None:
     _look_soon(turn, item.number, item.contact, item.message_id, item.at)
 
 
-def on_handover(turn: Turn, item: Item) -> None:
-    """Somebody took a conversation or let it go. `event_id` is the conversation, `message_id` the event."""
-    found = _conversation(turn, item.event_id)
+def on_takeover(turn: Turn, handover: Handover) -> None:
+    """Somebody took a conversation."""
+    pause_s = turn.pause_s if handover.minutes is None else handover.minutes * 60
+    _on_handover(turn, handover, Claim(at=handover.at, id=handover.id, who=AGENT, until=handover.at + pause_s))
+
+
+def on_release(turn: Turn, handover: Handover) -> None:
+    """Somebody let a conversation go."""
+    _on_handover(turn, handover, Claim(at=handover.at, id=handover.id, who=BOT, until=0))
+
+
+def _on_handover(turn: Turn, handover: Handover, claim: Claim) -> None:
+    assert turn.event is not None  # noqa: S101 - handlers of events have one
+    number, found = turn.event.number, _conversation(turn, handover.conversation_id)
+    home = handover.conversation_id if found is None else found.conversation_id
+    turn.heed(number, home, claim, turn.now + SHOWN_S)
     if found is not None:
-        contact = Contact(wa_id=found.wa_id, user_id=found.user_id)
-        _look_soon(turn, item.number, contact, item.message_id, FAR)
+        _look_soon(turn, number, Contact(wa_id=found.wa_id, user_id=found.user_id), handover.id, FAR)
+
+
+def on_answer(turn: Turn, command: Command) -> None:
+    """A person's send was accepted: it takes the conversation, and those behind it must know before they go."""
+    lane = turn.lane(command.number, cmd.live_lane(command.lane))
+    if not (lane.bulk_waits or lane.parked or lane.tail - lane.head > 1):
+        return
+    alias: Alias | None = turn.get(foreign(MESSAGES, alias_key(command.number, cmd.lane_of(command.contact()))))
+    if alias is not None:
+        until = command.opened_at + turn.pause_s
+        claim = Claim(at=command.opened_at, id=command.message_id, who=AGENT, until=until)
+        turn.heed(command.number, alias.conversation, claim, turn.now + SHOWN_S)
+
+
+def look_back(turn: Turn, read: Handovers) -> None:
+    """Keep handovers no longer than until the conversation shows them; or for a day, should it never."""
+    found = _conversation(turn, read.conversation_id)
+    newest = max(claim.at for claim in read.claims)
+    shown = found is not None and with_handovers(found, read).claims == found.claims
+    kept = None if shown or turn.now > newest + SHOWN_S_MAX else copy.copy(read)
+    if kept is not None:
+        kept.wake_at = turn.now + SHOWN_S
+    turn.put(cmd.handovers_key(read.conversation_id), kept)
 
 
 def _conversation(turn: Turn, conversation_id: str) -> Conversation | None:

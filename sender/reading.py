@@ -20,13 +20,23 @@ class Told(msgspec.Struct, gc=False):
     origin: str = ""
     command_id: str = ""
     historical: bool = False
+    minutes: float | None = None
     contact: Contact = msgspec.field(default_factory=Contact)
+
+
+class Handover(msgspec.Struct, gc=False):
+    """Somebody takes a conversation, for so many minutes, or lets it go. `id`: the event that its claim will name."""
+
+    id: str
+    conversation_id: str
+    at: float
+    minutes: float | None = None
 
 
 _facts = msgspec.json.Decoder(Told)
 
 
-def read(event: Event, topic: str) -> Item | Request | None:
+def read(event: Event, topic: str) -> Item | Request | Handover | None:
     """The event in the form that its handler wants, or None when it is of no interest.
 
     What lies on the bulk topic is bulk, whatever it says of itself. Raises msgspec.DecodeError.
@@ -66,13 +76,12 @@ def _fact(event: Event) -> Item | None:
     return item
 
 
-def _handover(event: Event) -> Item:
-    """`event_id` is the conversation, `message_id` the event that its claim will name."""
+def _handover(event: Event) -> Handover:
     told = _facts.decode(event.data or b"{}")
-    return Item(number=event.number, event_id=told.conversation_id, message_id=event.id)
+    return Handover(event.id, told.conversation_id, event.at, told.minutes)
 
 
-_READERS: dict[str, Callable[[Event], Item | None]] = {
+_READERS: dict[str, Callable[[Event], Item | Handover | None]] = {
     "send.answered": decode,
     "webhook.message": _counted,
     "webhook.status": decode,

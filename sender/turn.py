@@ -14,9 +14,12 @@ from schemas.ports import Event, Missing, States, foreign
 from schemas.states import (
     CONVERSATIONS,
     MESSAGES,
+    PAUSE_S_DEFAULT,
+    Claim,
     Conversation,
     Number,
     alias_key,
+    claimed,
     conversation_key,
     number_key,
     reach_key,
@@ -61,11 +64,13 @@ class Turn(Deciding):
         *,
         opt_in_required: bool = False,
         restored_at: float = 0,
+        pause_s: float = PAUSE_S_DEFAULT,
     ) -> None:
         super().__init__(states, now)
         self.key = key
         self.opt_in_required = opt_in_required
         self.restored_at = restored_at
+        self.pause_s = pause_s
         self.event = event
         self._conversations: dict[tuple[str, str, str], Conversation | None] = {}
 
@@ -84,9 +89,16 @@ class Turn(Deciding):
         """The same for the conversations with these people, as far as there are any."""
         aliases = [foreign(MESSAGES, alias_key(number, cmd.lane_of(to))) for to in people]
         self.need(aliases)
-        known = [alias for key in aliases if (alias := self.get(key)) is not None]
-        conversations = [foreign(CONVERSATIONS, conversation_key(alias.conversation)) for alias in known]
-        self.need(conversations + [foreign(MESSAGES, reach_key(alias.conversation)) for alias in known])
+        ids = [alias.conversation for key in aliases if (alias := self.get(key)) is not None]
+        self.need(
+            key
+            for one in ids
+            for key in (
+                foreign(CONVERSATIONS, conversation_key(one)),
+                foreign(MESSAGES, reach_key(one)),
+                cmd.handovers_key(one),
+            )
+        )
 
     def change(self, key: str) -> Any:
         """This turn's own copy of a state, kept for the commit; None where there is none."""
@@ -131,6 +143,14 @@ class Turn(Deciding):
             self.need_conversations(number, [to])
             self._conversations[place] = find_conversation(self.get, number, to)
         return self._conversations[place]
+
+    def heed(self, number: str, conversation_id: str, claim: Claim, until: float) -> None:
+        """Let a claim count before its conversation shows it; it is asked at `until` whether it does."""
+        key = cmd.handovers_key(conversation_id)
+        known: cmd.Handovers | None = self.get(key)
+        claims = claimed(known.claims if known is not None else [], claim)
+        self.put(key, cmd.Handovers(until, None, None, number, conversation_id, claims))
+        self._conversations.clear()
 
     def tell(self, command: Command, kind: str, reason: str = "", **more: Any) -> None:
         """Publish an outcome and add it to the command's story."""

@@ -52,6 +52,8 @@ class AccessTokens:
         A number whose own token no key opens has none: the installation's may be another business's.
         """
         own = await self.own(number)
+        if own is None and self._default is None:
+            self.forget(number)  # nothing can be sent without one, and another process may be about to set it
         return self._default if own is None else own or None
 
     async def own(self, number: str) -> str | None:

@@ -167,10 +167,12 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
             app.clock,
             lambda outcome, seconds: app.metrics.graph.labels(outcome).observe(seconds),
             app.tracing,
+            app.settings.pause_minutes * 60,
         )
         app.hearing = Hearing(app.clock, listens="ingest" in app.roles)
         asked, restored_at = app.settings.opt_in_required, app.edition.restored_at
-        delivery = Delivery(key, opt_in_required=asked, restored_at=restored_at)
+        pause_s = app.settings.pause_minutes * 60
+        delivery = Delivery(key, opt_in_required=asked, restored_at=restored_at, pause_s=pause_s)
         _start(app, stack, delivery, sending, app.hearing)
     if "media" in app.roles:
         _start_media(app, stack, transport)

@@ -2,7 +2,8 @@
 
 from schemas.marks import PRIVACY, Tombstone
 from schemas.ports import State
-from schemas.states import CONVERSATIONS, MESSAGES, Alias, Conversation, Number, Reach, Template
+from schemas.states import CONVERSATIONS, DELIVERY, MESSAGES, Alias, Conversation, Number, Reach, Template
+from sender.command import Handovers
 from services.shard import inner_key, processor_of
 
 FOREIGN_TYPES: dict[tuple[str, str], type[State]] = {
@@ -12,6 +13,7 @@ FOREIGN_TYPES: dict[tuple[str, str], type[State]] = {
     (MESSAGES, "r"): Reach,
     (MESSAGES, "t"): Template,
     (CONVERSATIONS, "v"): Conversation,
+    (DELIVERY, "h"): Handovers,
     (PRIVACY, "t"): Tombstone,
 }
 """By the owner, and the letter that its keys begin with."""

@@ -9,17 +9,21 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import orjson
 import structlog
 from msgspec import UNSET, Raw
 
+from echo_sync.conversations import Told, with_messages
+from echo_sync.message import Message, historical, origin, sent_at
 from schemas import items
+from schemas.instants import rfc3339
 from schemas.items import Item
-from schemas.ports import Event, EventLog, Lease, LogUnavailable, Missing, Store
+from schemas.ports import FAR, FOREIGN, Event, EventLog, Lease, LogUnavailable, Missing, Store, foreign
+from schemas.states import BOT, DELIVERY, MESSAGES, PAUSE_S_DEFAULT, Alias, Conversation, alias_key
 from schemas.topics import INBOUND
-from sender.command import READ
+from sender.command import READ, lane_of
 from sender.conditions import find_conversation, withheld
 from sender.departures import APART_S, Departures
 from sender.errors import Action
@@ -27,7 +31,7 @@ from sender.graph import ANSWER_S, CONNECT_S, Answer, Graph, body
 from sender.pace import ANSWER_WAIT_S
 from sender.turn import Send
 from services.foreign_states import foreign_type
-from services.shard import load_foreign
+from services.shard import decode_state, load_foreign
 from services.telemetry.tracing import Tracing
 
 APPEND_RETRY_S = 0.5
@@ -35,6 +39,11 @@ EARLY_S_MAX = 1.0
 """Attempts are opened a little before their slot; a clock that went back must not make them wait for long."""
 STALE_S = ANSWER_WAIT_S - ANSWER_S - CONNECT_S - 1
 """An attempt that waited longer may be given up before its answer can come, so its request does not leave."""
+
+NEWEST = 8
+"""Messages of a conversation that are looked at before the socket: its owner is seldom behind by more than one."""
+
+T = TypeVar("T")
 
 FINE = ("accepted", "withdrawn")
 """Outcomes that are no failure."""
@@ -69,6 +78,7 @@ class Sending:
         clock: Callable[[], float],
         observe: Callable[[str, float], None],
         tracing: Tracing,
+        pause_s: float = PAUSE_S_DEFAULT,
     ) -> None:
         self._log = log_
         self._store = store
@@ -79,6 +89,7 @@ class Sending:
         self._observe = observe
         self._departures = Departures()
         self._tracing = tracing
+        self._pause_s = pause_s
 
     async def __call__(self, call: Send, lease: Lease) -> None:
         """Perform one send; see the head of this file for the order of things."""
@@ -136,21 +147,16 @@ class Sending:
             await asyncio.sleep(early_s)
 
     async def _reason(self, call: Send, lease: Lease) -> str:
-        """Why it must not go, by the conversation as its owner last committed it; nothing when it may."""
-        known: dict[str, Any] = {}
-
-        def get(key: str) -> Any:
-            if key not in known:
-                raise Missing([key])
-            return known[key]
-
-        while True:
-            try:
-                conversation = find_conversation(get, call.number, call.to)
-                return withheld(get, conversation, call.origin, call.conditions, self._clock())
-            except Missing as missing:
-                for key in missing.keys:
-                    known[key] = await load_foreign(self._store, lease.shard, key, foreign_type(key))
+        """Why it must not go, by all that `timeline` tells of the conversation; nothing when it may."""
+        states = _States(self._store, lease.shard)
+        conversation = await states.ask(lambda get: find_conversation(get, call.number, call.to))
+        if call.origin == BOT or call.conditions is not None:
+            alias: Alias | None = await states.load(foreign(MESSAGES, alias_key(call.number, lane_of(call.to))))
+            if alias is not None:
+                known = conversation or Conversation(number=call.number, conversation_id=alias.conversation)
+                conversation = with_messages(known, await states.newest(alias.conversation), self._pause_s)
+        now = self._clock()
+        return await states.ask(lambda get: withheld(get, conversation, call.origin, call.conditions, now))
 
     async def _post(self, call: Send, lease: Lease, token: str) -> Answer:
         content, read = body(call.to, orjson.loads(call.message), call.token), call.kind == READ
@@ -202,6 +208,54 @@ class Sending:
         now = self._clock()
         event = Event(event_id, kind, item.number, items.encode(item), item.at, now, item.command_id, trace=trace)
         await self._log.append([(INBOUND, event)])
+
+
+class _States:
+    """What the sender sees of a shard, loaded as it is asked for."""
+
+    def __init__(self, store: Store, shard: int) -> None:
+        self._store = store
+        self._shard = shard
+        self._known: dict[str, Any] = {}
+
+    async def ask(self, question: Callable[[Callable[[str], Any]], T]) -> T:
+        """The answer of a pure function that looks at states."""
+        while True:
+            try:
+                return question(self._get)
+            except Missing as missing:
+                for key in missing.keys:
+                    await self.load(key)
+
+    async def load(self, key: str) -> Any:
+        """A state as its owner last committed it, or None; a plain key is the sender's own."""
+        if key not in self._known:
+            named = key if key.startswith(FOREIGN) else foreign(DELIVERY, key)
+            self._known[key] = await load_foreign(self._store, self._shard, named, foreign_type(named))
+        return self._known[key]
+
+    async def newest(self, conversation_id: str) -> list[Told]:
+        """The newest messages of a conversation: they are committed with what `timeline` tells of them."""
+        rows = await self._store.heads(MESSAGES, self._shard, conversation_id, FAR, NEWEST)
+        return [_told(decode_state(Message, value)) for _, value in rows]
+
+    def _get(self, key: str) -> Any:
+        if key not in self._known:
+            raise Missing([key])
+        return self._known[key]
+
+
+def _told(message: Message) -> Told:
+    """What `message.added` would tell of it now, as far as its conversation looks at that."""
+    return Told(
+        message_id=message.message_id,
+        direction=message.direction,
+        origin=origin(message),
+        author=message.author,
+        sent_at=rfc3339(sent_at(message)),
+        historical=historical(message),
+        possibly_automatic=bool(message.automatic),
+    )
 
 
 def _content(call: Send) -> Raw:

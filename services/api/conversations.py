@@ -1,6 +1,7 @@
 """`/v1/conversations`: who owns each, what was said, and how a person takes one or gives it back."""
 
 import uuid
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -9,11 +10,12 @@ from fastapi.responses import JSONResponse
 
 from echo_sync.message import Message, added_data
 from schemas.instants import rfc3339
-from schemas.ports import NOWHERE, Event
+from schemas.ports import FAR, NOWHERE, Event
 from schemas.states import CONVERSATIONS, MESSAGES, Conversation, conversation_key
 from schemas.topics import OUTBOUND, TIMELINE, partition_of
 from services.api import pages
 from services.api.door import checked, refuse_strays
+from services.api.patience import soon
 from services.api.sends import encoded, find, write
 from services.console.conversations import page, search
 from services.running import App
@@ -79,12 +81,25 @@ def add(api: FastAPI, app: App) -> None:
 
 
 async def conversation(app: App, conversation_id: str) -> Conversation:
-    """The conversation under an id or an alias. Raises HTTPException 404."""
-    value = await find(app, CONVERSATIONS, conversation_key(conversation_id))
+    """The conversation under an id or an alias. Raises HTTPException 404.
+
+    Its messages are told of before it is written down, so whoever asks for one that was just told of waits a moment.
+    """
+    key = conversation_key(conversation_id)
+    value = await find(app, CONVERSATIONS, key)
+    if value is None and await _is_told_of(app, conversation_id):
+        value = await soon(partial(find, app, CONVERSATIONS, key))
     if value is None:
         raise HTTPException(404, {"title": "no such conversation", "fix": "List them at /v1/conversations?number=…"})
     state: Conversation = decode_state(Conversation, value)
     return await conversation(app, state.merged_into) if state.merged_into else state
+
+
+async def _is_told_of(app: App, conversation_id: str) -> bool:
+    for shard in range(app.log.partitions):
+        if await app.store.heads(MESSAGES, shard, conversation_id, FAR, 1):
+            return True
+    return False
 
 
 def view(state: Conversation) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """`/v1/numbers`: the business numbers, how each stands, its history import, and what an operator says of them."""
 
 import uuid
+from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -15,11 +17,12 @@ from echo_sync.limits import PER_S_MAX, UNLIMITED
 from schemas import items
 from schemas.instants import rfc3339
 from schemas.items import Item
-from schemas.ports import FAR, Event
+from schemas.ports import FAR, Event, LogUnavailable
 from schemas.states import DELIVERY, MESSAGES, Number, number_key
 from schemas.topics import INBOUND, partition_of
 from sender.people import People, counting, people_key
 from services.api.door import refuse_strays
+from services.api.patience import soon
 from services.api.sends import write
 from services.api.token_desk import drop_token, keep_token, whose_token
 from services.running import App
@@ -58,7 +61,10 @@ def add(api: FastAPI, app: App) -> None:
 
     @api.post("/v1/numbers", status_code=202)
     async def add_number(body: Added) -> JSONResponse:
-        """Register a number before its first webhook: `{number, waba?, business_phone?, rate_per_s?, token?}`."""
+        """Register a number before its first webhook: `{number, waba?, business_phone?, rate_per_s?, token?}`.
+
+        The answer waits a moment until the number is known, so that what is asked of it next is not refused.
+        """
         refuse_strays(body, ("number", "waba", "business_phone", "rate_per_s", "token"))
         number, waba, phone = (body.get(name, "") for name in ("number", "waba", "business_phone"))
         if not all(isinstance(text, str) for text in (number, waba, phone)) or not _is_id(number):
@@ -69,6 +75,8 @@ def add(api: FastAPI, app: App) -> None:
         await say(app, item)
         if body.get("token") is not None:
             await say(app, Item(number=number, event=TOKEN_SET))
+        with suppress(LogUnavailable):
+            await soon(partial(app.knows, number))
         return JSONResponse({"number": number}, 202)
 
     _add_token(api, app)

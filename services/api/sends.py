@@ -1,6 +1,7 @@
 """`/v1/messages` and `/v1/sends`: commands in, their story out."""
 
 import uuid
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -13,6 +14,7 @@ from schemas.states import DELIVERY
 from schemas.topics import OUTBOUND, OUTBOUND_BULK
 from sender.command import Command, command_key, story_of
 from services.api.door import checked, refuse_strays
+from services.api.patience import SOON_S, soon
 from services.running import App
 from services.shard import decode_state
 from services.telemetry import tracing
@@ -134,8 +136,8 @@ def add(api: FastAPI, app: App) -> None:
 
     @api.delete("/v1/sends/{command_id}", status_code=202)
     async def cancel_send(command_id: str) -> JSONResponse:
-        """Cancel a command that has not gone yet."""
-        state = await _command(app, command_id)
+        """Cancel a command that has not gone yet; one that was written just now is waited for."""
+        state = await _command(app, command_id, within_s=SOON_S)
         now = app.clock()
         data = orjson.dumps({"command_id": command_id, "number": state.number})
         await write(
@@ -144,8 +146,8 @@ def add(api: FastAPI, app: App) -> None:
         return JSONResponse({"command_id": command_id}, 202)
 
 
-async def _command(app: App, command_id: str) -> Command:
-    value = await find(app, DELIVERY, command_key(command_id))
+async def _command(app: App, command_id: str, within_s: float = 0) -> Command:
+    value = await soon(partial(find, app, DELIVERY, command_key(command_id)), within_s)
     if value is None:
         raise HTTPException(404, {"title": "no such command", "fix": "It may still be on its way; ask again."})
     state: Command = decode_state(Command, value)

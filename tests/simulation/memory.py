@@ -58,6 +58,8 @@ class Memory:
         self.notes = []
         self.decided = 0
         self.hearing = True
+        self.behind = set()
+        """Processors that have not come to read what there is, and fire no timers."""
         self._views = {p.name: View(self, p.name) for p in self.processors}
         self._before = None
 
@@ -139,8 +141,11 @@ class Memory:
 
     def settle(self):
         """Let everybody read until there is nothing left."""
-        while any(self.read(processor, 1_000_000) for processor in self.processors):
+        while any(self.read(processor, 1_000_000) for processor in self.working()):
             pass
+
+    def working(self):
+        return [processor for processor in self.processors if processor.name not in self.behind]
 
     # --- time
 
@@ -165,12 +170,13 @@ class Memory:
     def fire_all(self):
         """Fire everything due now; what was appended before has been read by then."""
         self.settle()
-        while any(self.fire(processor) for processor in self.processors):
+        while any(self.fire(processor) for processor in self.working()):
             self.settle()
 
     def next_wake(self):
         found = []
-        for name, heap in self.heaps.items():
+        for name in self.heaps.keys() - self.behind:
+            heap = self.heaps[name]
             while heap and self.wakes[name].get(heap[0][1]) != heap[0][0]:
                 heapq.heappop(heap)
             found += heap[:1]
