@@ -12,7 +12,7 @@ help: ## this list
 
 $(VENV)/run.stamp: deploy/requirements.txt deploy/build.txt pyproject.toml
 	@echo "Installing Coexist into $(VENV) (once) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) install --require-hashes -r deploy/requirements.txt -r deploy/build.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@

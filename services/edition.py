@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from schemas.ports import EventLog, Lease, Store
 from services import backup
+from services.extras import CLUSTER, install
 from services.move import mark as move_mark
 from services.sealing.content import MARK_MAKE, Seals, marks_in, seals_of
 from services.sealing.secrets import refuse_unopened
@@ -80,7 +81,7 @@ async def open_edition(settings: Settings, clock: Clock, stack: AsyncExitStack, 
     try:
         from services.cluster import open_cluster  # noqa: PLC0415 - needs the extras kafka and postgres
     except ModuleNotFoundError as problem:
-        raise SettingsError(f"{problem.name} is not installed. pip install 'coexist[kafka,postgres]'.") from None
+        raise SettingsError(f"{problem.name} is not installed. {install(CLUSTER)}") from None
     return await open_cluster(settings, stack)
 
 

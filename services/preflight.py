@@ -20,6 +20,7 @@ from schemas.states import MESSAGES, number_key
 from services import access_tokens
 from services.edge import CannotListen, listen
 from services.edition import FILE_NAME
+from services.extras import CLUSTER, install
 from services.privacy.ledger import writable
 from services.sealing.content import holds_plain, seals_for, seals_of
 from services.sealing.keys import sealer_of
@@ -261,7 +262,7 @@ async def _cluster(settings: Settings) -> AsyncIterator[Finding]:
         yield await _kafka(settings)
         yield await _postgres(url)
     except ModuleNotFoundError as problem:
-        fix = "pip install 'coexist[kafka,postgres]'"
+        fix = install(CLUSTER)
         yield Finding("cluster edition", ok=False, says=f"{problem.name} is not installed", fix=fix)
 
 

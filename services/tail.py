@@ -18,6 +18,7 @@ from schemas.topics import TOPICS
 from services.commands.admin_client import unreachable
 from services.commands.failure import USAGE, Failure
 from services.edition import FILE_NAME
+from services.extras import KAFKA, install
 from services.sealing.content import marks_in, seals_of
 from services.sealing.keys import CannotUnseal
 from services.settings import Settings, SettingsError
@@ -59,7 +60,7 @@ def _on_kafka(settings: Settings, name: str, *, from_start: bool, follow: bool) 
         from services.kafka.client import kafka_of  # noqa: PLC0415 - needs the extra kafka
         from services.kafka.tail import records  # noqa: PLC0415
     except ModuleNotFoundError as problem:
-        raise Failure(f"{problem.name} is not installed. pip install 'coexist[kafka]'.", USAGE) from None
+        raise Failure(f"{problem.name} is not installed. {install(KAFKA)}", USAGE) from None
     try:
         yield from records(kafka_of(settings), name, from_start=from_start, follow=follow)
     except LogUnavailable as problem:

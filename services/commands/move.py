@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from services.commands.failure import FAILED, UNREACHABLE, USAGE, Failure, settings_or_exit
+from services.extras import CLUSTER, install
 
 if TYPE_CHECKING:
     from services.settings import Settings
@@ -62,7 +63,7 @@ def plainly(away: str) -> Iterator[None]:
         fix = "Put its key back into COEXIST_ENCRYPTION_KEYS, or run the version that wrote it."
         raise Failure(f"Something stored cannot be read: {problem}. {fix}", USAGE) from None
     except ModuleNotFoundError as problem:
-        raise Failure(f"{problem.name} is not installed. pip install 'coexist[kafka,postgres]'.", USAGE) from None
+        raise Failure(f"{problem.name} is not installed. {install(CLUSTER)}", USAGE) from None
     except FileInUse as problem:
         raise Failure(f"{problem} Stop it first.", UNREACHABLE) from None
     except LogUnavailable as problem:

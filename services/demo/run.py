@@ -5,6 +5,7 @@ The sandbox is a process of its own and speaks real HTTP, so what is shown is wh
 
 import asyncio
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -105,8 +106,8 @@ class Demo:
         say(f"  Metrics    {admin}/metrics")
         say(f"  Meta       {meta.url}    Graph and signed webhooks, seed {self.seed}")
         say(f"\n  ready in {took_s:.1f} s\n\n  In another terminal, with COEXIST_DATA_DIR={folder}:")
-        say("    coexist tail timeline")
-        say("    coexist send --number 106540352242922 --to 34600100001 --text hola --wait 5")
+        say(f"    {program()} tail timeline")
+        say(f"    {program()} send --number 106540352242922 --to 34600100001 --text hola --wait 5")
         say("  Ctrl-C stops.\n")
         if self.browser and sys.stdin.isatty() and (os.environ.get("DISPLAY") or sys.platform == "darwin"):
             webbrowser.open(f"{admin}/sandbox")
@@ -176,6 +177,14 @@ def demo_settings(folder: Path, graph_url: str) -> Settings:
             "automatic_within_s": AUTOMATIC_WITHIN_S,
         }
     )
+
+
+def program() -> str:
+    """How to call this program in a terminal: by its name where that leads to it, else by its path from here."""
+    own = Path(sys.argv[0])
+    if shutil.which(own.name):
+        return own.name
+    return os.path.relpath(own) if own.is_file() else own.name
 
 
 async def _answer_one(client: httpx.AsyncClient, number: str, found: list[dict[str, Any]], turn: int) -> None:

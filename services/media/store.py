@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol, Self
 
+from services.extras import S3, install
 from services.media.type import HEAD_BYTES
 from services.settings import SettingsError
 
@@ -83,9 +84,7 @@ def open_store(url: str, data_dir: Path) -> MediaStore:
     try:
         from services.media.bucket import MediaBucket  # noqa: PLC0415 - the extra is imported only when it is used
     except ImportError:
-        raise SettingsError(
-            f"COEXIST_MEDIA_URL is a {scheme} address, which needs an extra: pip install 'coexist[s3]'."
-        ) from None
+        raise SettingsError(f"COEXIST_MEDIA_URL is a {scheme} address, which needs an extra: {install(S3)}") from None
     return MediaBucket(url, data_dir / FOLDER_NAME / INCOMING_NAME)
 
 

@@ -19,6 +19,7 @@ from ingest.webhook import Append, Scope
 from ingest.webhook import Send as Answer
 from schemas.ports import Event
 from services.commands.arguments import is_address
+from services.extras import OTEL, install
 from services.runner import Observer
 from services.settings import SettingsError
 
@@ -103,7 +104,7 @@ def tracing_of(environment: Mapping[str, str], system: str, prefix: str) -> Trac
     try:
         from services.telemetry.spans import Spans, exporting  # noqa: PLC0415 - an optional extra
     except ImportError:
-        log.warning("tracing_off", fix="Install coexist[otel], or unset OTEL_EXPORTER_OTLP_ENDPOINT.")
+        log.warning("tracing_off", fix=f"{install(OTEL)} Or unset OTEL_EXPORTER_OTLP_ENDPOINT.")
         return Tracing()
     return Spans(exporting(), system, prefix)
 

@@ -1,6 +1,8 @@
 """`coexist demo`: the first thing anybody runs, as they run it."""
 
 import json
+import re
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -45,6 +47,8 @@ def test_the_demo_ends_with_0_when_it_is_interrupted_and_leaves_nothing_behind(t
         process.until(lambda: "Ctrl-C stops." in process.err.read_text())
         told = process.err.read_text().replace("\n", "")
         (folder,) = (one for one in folders() if one.name in told)
+        printed = re.search(r":\s+(\S+)\s+tail timeline", told)[1]
+        assert shutil.which(printed) or Path(printed).is_file(), "the command that is shown leads nowhere"
         code, took_s = process.stop()
         assert code == 0
         assert took_s < 3 or busy()
