@@ -8,11 +8,10 @@ from schemas.states import DELIVERY
 from schemas.topics import TOPICS
 from sender.command import FINAL, Command
 from services.outbox import HEADER
-from services.postgres.pool import Postgres
 from services.postgres.store import PostgresStore
 from services.shard import decode_state
 from services.sqlite.store import SHARDS_MAX
-from tests.cluster.rig import everything
+from tests.cluster.rig import PatientDatabase, everything
 from tests.crash.books import INPUTS
 
 SETTLE_S = 300.0
@@ -27,7 +26,7 @@ class ClusterBooks:
         self.log = log
         self.repeats = Counter()
         self._gaps = Counter()
-        self._database = Postgres(cluster.url)
+        self._database = PatientDatabase(cluster.url)
         self._partitions = cluster.partitions
         self._records = {}
 

@@ -13,6 +13,7 @@ from schemas.topics import TOPICS
 from services.kafka import topics as kafka_topics
 from services.kafka.client import kafka_of
 from services.kafka.log import KafkaLog
+from services.postgres.pool import Postgres
 from services.settings import Settings
 from tests.kafka.broker import drop_database, kafka, new_database
 
@@ -36,8 +37,22 @@ class PatientLog(KafkaLog):
         return await patiently(lambda: KafkaLog.end(self, topic, partition))
 
 
+class PatientDatabase(Postgres):
+    """The database for tests to look into, with the same patience."""
+
+    async def start(self):
+        async def once():
+            await self.close()  # what a start that was cut short has opened
+            await Postgres.start(self)
+
+        await patiently(once)
+
+    async def rows(self, statement, *values):
+        return await patiently(lambda: Postgres.rows(self, statement, *values))
+
+
 async def patiently(ask):
-    """What `ask` answers, once Kafka does."""
+    """What `ask` answers, once Kafka and Postgres do."""
     async with asyncio.timeout(SOON_S):
         while True:
             try:

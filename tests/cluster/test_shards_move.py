@@ -9,9 +9,8 @@ import pytest
 
 from services.app import SWEPT
 from services.cluster import LEASE_TTL_S
-from services.postgres.pool import Postgres
 from tests.cluster.fleet import Fleet
-from tests.cluster.rig import Cluster, until
+from tests.cluster.rig import Cluster, PatientDatabase, until
 from tests.processes import busy
 
 pytestmark = [pytest.mark.kafka, pytest.mark.crash, pytest.mark.faults]
@@ -29,7 +28,7 @@ EPOCHS = "SELECT sum(epoch)::int FROM leases"
 
 async def test_shards_move_within_ten_seconds_on_a_start_a_crash_and_a_stop_and_at_once_on_a_restart(tmp_path, tell):
     async with Cluster(partitions=6) as cluster:
-        database = Postgres(cluster.url)
+        database = PatientDatabase(cluster.url)
         await database.start()
 
         async def shared(*wanted):

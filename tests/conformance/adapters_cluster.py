@@ -14,7 +14,7 @@ from services.postgres.pool import Postgres
 from services.postgres.store import PostgresStore
 from services.sealing.content import Seals
 from services.settings import Settings
-from tests.cluster.rig import PatientLog, forget, patiently
+from tests.cluster.rig import PatientDatabase, PatientLog, forget, patiently
 from tests.harness import Clock
 from tests.kafka.broker import drop_database, execute, kafka, new_database
 
@@ -37,6 +37,12 @@ class DatabaseClock(Clock):
     def now(self, value):
         passed, self._now = value - self._now, value
         execute(self._url, AGE.format(float(passed)))
+
+
+class PatientStart(Postgres):
+    """Connects once the database answers; from then on it is as patient as a service."""
+
+    start = PatientDatabase.start
 
 
 class Publishing(PostgresStore):
@@ -94,8 +100,8 @@ class ClusterPlace:
         return self
 
     async def _open(self):
-        self._database = Postgres(self._url)
-        await patiently(self._database.start)
+        self._database = PatientStart(self._url)
+        await self._database.start()
         self.log = PatientLog(self._kafka, self.partitions)
         await patiently(self.log.start)
         seals = self._seals()

@@ -262,7 +262,7 @@ def execute(url, statement):
     """Run one statement from anywhere, also inside a running loop."""
 
     async def work():
-        connection = await asyncpg.connect(url, timeout=10)
+        connection = await asyncpg.connect(url, timeout=START_S)
         try:
             return await connection.fetch(statement)
         finally:
