@@ -20,11 +20,15 @@ PAGE = 500
 
 
 class ClusterBooks:
-    """Topics as a subscriber has them after `read`: repeats are dropped by `seq` and counted, and so are gaps."""
+    """Topics as a subscriber has them after `read`: repeats are dropped by `seq` and counted, and so are gaps.
+
+    `astray`: what `strays` counted, in words.
+    """
 
     def __init__(self, cluster, log):
         self.log = log
         self.repeats = Counter()
+        self.astray = []
         self._gaps = Counter()
         self._database = PatientDatabase(cluster.url)
         self._partitions = cluster.partitions
@@ -126,13 +130,17 @@ class ClusterBooks:
         return found
 
     async def _strays(self, topic, partition):
-        newest, last, stale = {}, {}, 0
+        newest, last, stale, place = {}, {}, 0, f"{topic}/{partition}"
         end = await self.log.end(topic, partition)
         for page in range(0, end, PAGE):
             size = min(PAGE, end - page)
             for headers in reversed(await self.log.headers_before(topic, partition, page + size, size)):
                 slot, _, text = headers[HEADER].partition(b":")
                 number = int(text)
-                stale += last.get(slot, 0) < newest.get(slot, 0) and number != last[slot] + 1
+                if last.get(slot, 0) < newest.get(slot, 0) and number != last[slot] + 1:
+                    stale += 1
+                    self.astray.append(f"{place}: of {slot}, {last[slot]} after {newest[slot]}, then {number}")
                 last[slot], newest[slot] = number, max(newest.get(slot, 0), number)
-        return stale + sum(number < newest[slot] for slot, number in last.items())
+        behind = [f"{place}: of {slot}, {n} after {newest[slot]}" for slot, n in last.items() if n < newest[slot]]
+        self.astray += behind
+        return stale + len(behind)
