@@ -15,7 +15,7 @@ from services.edge import PortInUse, listen
 from services.running import App
 from services.sandbox.config import DEFAULT_PORT
 
-START_S = 10.0
+START_S = 30.0
 
 
 def free_or_any(port: int) -> int:

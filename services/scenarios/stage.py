@@ -12,9 +12,6 @@ from typing import Any, TypeVar
 
 import httpx
 
-from schemas.states import CONVERSATIONS
-from schemas.topics import TIMELINE
-
 DEADLINE_S = 15.0
 LOOK_S = 0.02
 FINAL = frozenset({"accepted", "rejected", "withdrawn", "expired", "cancelled", "unresolved"})
@@ -69,11 +66,11 @@ class Stage:
     async def customer(
         self, who: Person, text: str, *, kind: str = "text", minutes_ago: float = 0, seconds_ago: float = 0
     ) -> str:
-        """The customer writes; returns the message's id once it is on the timeline and the conversation knows of it."""
+        """The customer writes; returns the message's id once it is on the timeline."""
         return await self._write("/customer/messages", who, f"{who.name}: {text}", text, kind, minutes_ago, seconds_ago)
 
     async def owner(self, who: Person, text: str, *, seconds_ago: float = 0) -> str:
-        """Somebody answers in the Business App; returns the message's id once the conversation knows of it."""
+        """Somebody answers in the Business App; returns the message's id once it is on the timeline."""
         line = f"  in the app, to {who.name}: {text}"
         return await self._write("/app/messages", who, line, text, "text", 0, seconds_ago)
 
@@ -177,13 +174,7 @@ class Stage:
         body = {"number": self._number, "contact": who.phone, "name": who.name, "text": text, "kind": kind, "at": at}
         wamid = str((await self._control(path, body))["wamid"])
         await self.until(lambda: self.message(who, wamid), "every message on the timeline")
-        await self.until(self._conversations_know, "every conversation knows its messages")
         return wamid
-
-    async def _conversations_know(self) -> bool:
-        """Whether what stands on the timeline counts: until then a bot's answer may still cross a person's."""
-        lag = (await self._api("GET", "/v1/overview"))["lag"]
-        return not any(one["records"] for one in lag if (one["processor"], one["topic"]) == (CONVERSATIONS, TIMELINE))
 
     async def _control(self, path: str, body: dict[str, Any] | None = None) -> Any:
         method = "GET" if body is None else "POST"

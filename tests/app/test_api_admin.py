@@ -40,7 +40,7 @@ async def test_the_metrics_tell_echo_latency_by_stage_duplicates_lag_sends_and_t
         await until(rig.conversation)
         await rig.outcome(await rig.send())
         await rig.owner()
-        await rig.control("/flush", {"timeout_s": 10})
+        await rig.control("/flush", {"timeout_s": 30})
 
         async def counted():
             found = await metrics(rig)

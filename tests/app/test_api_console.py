@@ -44,7 +44,7 @@ async def test_the_figures_of_the_page_are_those_of_the_metrics_and_of_the_ledge
         await rig.owner()
         sent = await rig.send(origin="agent")
         await rig.outcome(sent)
-        await rig.control("/flush", {"timeout_s": 10})
+        await rig.control("/flush", {"timeout_s": 30})
         ledger = (await rig.meta.get("/sandbox/api/ledger")).json()
 
         async def settled():

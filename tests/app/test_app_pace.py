@@ -6,7 +6,7 @@ import time
 import pytest
 
 from services.sandbox.faults import calm
-from tests.app.rig import service, together, until
+from tests.app.rig import ADDED, service, together, until
 from tests.app.sandbox_receiver import CONTACT, NUMBER, post, sandbox
 from tests.processes import busy
 
@@ -50,8 +50,7 @@ async def test_a_resumed_number_sends_at_once(rig):
 
 
 async def test_a_deferred_send_goes_at_once_when_its_conversation_is_released(rig):
-    await rig.owner()
-    await rig.owned("person_app")
+    await rig.data("timeline", ADDED, await rig.owner())
     command_id = await rig.send(defer_until_released=True)
     await rig.data("sends", "send.deferred", command_id)
     conversation = (await rig.conversation())["conversation_id"]

@@ -127,7 +127,7 @@ def test_no_phone_name_or_text_is_in_logs_or_metrics(tmp_path, tell):
                     assert {post(webhook, body, client) for body in broken_bodies(canary)} == {200}
                     assert post(webhook, probe(contact=canary.phone), client, "a secret of somebody else") == 401
                     ask_wrongly(service.admin, canary)
-            sandbox.call("POST", "/flush", {"timeout_s": 20})
+            sandbox.call("POST", "/flush", {"timeout_s": 30})
             books = Books(tmp_path / "data")
             service.until(lambda: books.behind() == 0)
             for name in sorted(LAST & set(TRIGGERS)):

@@ -163,8 +163,7 @@ async def test_a_takeover_withdraws_the_bot_s_sends_until_the_release(rig):
 
 
 async def test_a_bot_s_send_may_wait_for_the_release_instead(rig):
-    await rig.owner()
-    await rig.owned("person_app")
+    await rig.data("timeline", ADDED, await rig.owner())
     data = await rig.data("sends", "send.deferred", await rig.send(defer_until_released=True))
     assert data["reason"] == "taken_over"
 
@@ -282,8 +281,7 @@ async def test_a_paused_number_sends_nothing_and_what_a_person_answered_meanwhil
     await rig.admin.post(f"/v1/numbers/{NUMBER}/pause")
     await until(lambda: sending("paused"))
     answered, unanswered = await rig.send(), await rig.send(to=other)
-    await rig.owner("Ja ho miro jo")
-    await rig.owned("person_app")
+    await rig.data("timeline", ADDED, await rig.owner("Ja ho miro jo"))
 
     async def queued():
         answers = [await rig.admin.get(f"/v1/sends/{command}") for command in (answered, unanswered)]

@@ -73,7 +73,7 @@ async def test_an_own_send_its_echo_and_its_statuses_are_one_line(tmp_path):
         outcome = await rig.outcome(await rig.send("Gràcies!", policy="at_most_once"))
         assert outcome["state"] == "accepted"
         wamid = outcome["message_id"]
-        await rig.control("/flush", {"timeout_s": 10})
+        await rig.control("/flush", {"timeout_s": 30})
 
         async def read():
             told = await rig.events("timeline", "status.changed", wamid)
@@ -108,7 +108,7 @@ async def test_edits_revokes_and_redeliveries_change_what_is_shown_and_add_nothi
             await rig.data("timeline", ADDED, wamid)
         await rig.control("/edit", {"wamid": first, "side": "customer", "text": "Bona tarda"})
         await rig.control("/revoke", {"wamid": second, "side": "app"})
-        await rig.control("/flush", {"timeout_s": 10})
+        await rig.control("/flush", {"timeout_s": 30})
         await rig.data("timeline", "message.edited", first)
         await rig.data("timeline", "message.revoked", second)
         by_id = {one["message_id"]: one for one in await shown(rig)}

@@ -66,7 +66,7 @@ async def live(folder, meta, url, backup):
         sent += [*waiting, await rig.send("between")]
         assert {await settled(rig, command_id) for command_id in sent} == {"accepted"}
         await rig.owner("després de la còpia")
-        await post(meta, "/flush", {"timeout_s": 5})
+        await post(meta, "/flush", {"timeout_s": 30})
         return waiting, sent
 
 
@@ -95,7 +95,7 @@ async def test_a_restored_backup_sends_nothing_twice_and_works_on(tmp_path):
             sent.append(await rig.send("after"))
             assert await settled(rig, sent[-1]) == "accepted"
             assert await accepted(rig) == dict.fromkeys(sent, 1)
-            await post(meta, "/flush", {"timeout_s": 5})
+            await post(meta, "/flush", {"timeout_s": 30})
     books = FolderBooks(settings(folder, partitions=PARTITIONS))
     verdict = await verify(settings(folder, partitions=PARTITIONS), books, time.time(), lambda what: None)
     await books.close()

@@ -41,7 +41,7 @@ def test_triggers_about_one_phone_are_about_one_person_and_the_sandbox_knows_the
         assert said(installation.run("trigger", name, "--contact", phone)) == [f"{name}: 200"]
     message = {"number": "106540352242922", "contact": phone, "text": "Soc jo"}
     installation.sandbox.call("POST", "/customer/messages", message)
-    installation.sandbox.call("POST", "/flush", {"timeout_s": 10})
+    installation.sandbox.call("POST", "/flush", {"timeout_s": 30})
     books = Books(installation.folder / "data")
     installation.service.until(lambda: books.behind() == 0)
     data = [orjson.loads(record.event.data) for record in books.records("timeline")]

@@ -28,7 +28,7 @@ def folders():
 
 
 def test_the_demo_ends_by_itself_with_a_ledger_that_balances(tmp_path):
-    result = coexist("demo", "--seconds", SECONDS, "--no-browser", "--seed", 7, cwd=tmp_path, timeout_s=60)
+    result = coexist("demo", "--seconds", SECONDS, "--no-browser", "--seed", 7, cwd=tmp_path, timeout_s=120)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "ledger balances" in result.stdout
     assert all(row in result.stdout for row in ROWS)

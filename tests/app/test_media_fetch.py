@@ -40,7 +40,11 @@ async def client():
 
 @pytest.fixture
 def fetcher(meta, client):
-    return Fetcher(client, str(meta.base_url).rstrip("/"), "v26.0", deadline_s=1, bytes_max=MEGABYTE)
+    return fetching(meta, client)
+
+
+def fetching(meta, client, deadline_s=30):
+    return Fetcher(client, str(meta.base_url).rstrip("/"), "v26.0", deadline_s=deadline_s, bytes_max=MEGABYTE)
 
 
 async def outcome(fetcher, folder, call=None, token=DEFAULT_TOKEN):
@@ -65,7 +69,6 @@ async def test_media_is_fetched_and_its_hash_agrees_in_base64_and_in_hex(fetcher
     [
         ("too_large", "too_large"),
         ("endless", "too_large"),
-        ("slow", "too_slow"),
         ("cut", "unreachable"),
         ("redirect", "forbidden_url"),
         ("error500", "refused"),
@@ -75,6 +78,11 @@ async def test_media_is_fetched_and_its_hash_agrees_in_base64_and_in_hex(fetcher
 async def test_every_trouble_of_a_download_is_a_reason_and_leaves_no_file(meta, fetcher, tmp_path, trouble, reason):
     await post(meta, "/faults", {"media_trouble": trouble})
     assert await outcome(fetcher, tmp_path) == reason
+
+
+async def test_a_download_beyond_its_deadline_is_too_slow(meta, client, tmp_path):
+    await post(meta, "/faults", {"media_trouble": "slow"})
+    assert await outcome(fetching(meta, client, deadline_s=1), tmp_path) == "too_slow"
 
 
 async def test_a_url_that_is_gone_is_asked_for_anew(meta, fetcher, tmp_path):

@@ -36,7 +36,7 @@ async def traffic(rig):
         await rig.trigger(name)
     assert (await rig.post(b"{}", secret="another app's")).status_code == 401
     assert (await rig.post(b'{"entry": [{"changes": [{"field": "novelty"}]}]}')).status_code == 200
-    await rig.control("/flush", {"timeout_s": 10})
+    await rig.control("/flush", {"timeout_s": 30})
 
 
 async def scraped(rig):

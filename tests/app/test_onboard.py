@@ -109,7 +109,7 @@ async def test_a_declined_history_is_said_and_no_failure(tmp_path):
     faults.history_declined = True
     async with together(tmp_path, faults=faults) as rig:
         await onboard(rig)
-        lines = await asyncio.to_thread(lambda: list(follow(admin_of(rig), NUMBER, 10)))
+        lines = await asyncio.to_thread(lambda: list(follow(admin_of(rig), NUMBER, 30)))
         assert "declined" in lines[-1]
         assert (await number(rig))["history"]["status"] == "declined"
 
@@ -174,7 +174,7 @@ async def test_the_command_exchanges_a_code_keeps_the_token_and_shows_progress(t
         }
 
         def run(token_file):
-            command = ("onboard", "--waba", WABA, "--code", "once", "--save-token", token_file, "--wait", 10)
+            command = ("onboard", "--waba", WABA, "--code", "once", "--save-token", token_file, "--wait", 30)
             return coexist(*command, cwd=tmp_path, **about)
 
         first = await asyncio.to_thread(run, tmp_path / "token")

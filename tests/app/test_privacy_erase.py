@@ -163,7 +163,11 @@ async def test_what_waited_to_be_sent_is_cancelled_and_told(tmp_path):
         await until(lambda: rig.events("timeline", "message.added"))
         await rig.admin.post(f"/v1/numbers/{NUMBER}/pause")
         command = await rig.send("no surt", "34600555222")
-        await until(lambda: rig.events("outbound", "send.requested", command))
+
+        async def waits():
+            return (await rig.admin.get(f"/v1/sends/{command}")).json().get("state") == "queued"
+
+        await until(waits)
         await erase(rig, "34600555222")
         told = await rig.events("sends", "send.cancelled", command)
         assert [data["reason"] for _, _, data in told] == ["erased"]

@@ -11,7 +11,7 @@ import pytest
 
 from tests.app.rig import NUMBER, service, together, until
 from tests.app.sandbox_receiver import CONTACT
-from tests.app.test_privacy_erase import Person, erase, talk
+from tests.app.test_privacy_erase import Person, at_rest, erase, talk
 
 
 async def export(rig, contact):
@@ -49,6 +49,7 @@ async def test_an_export_is_complete_by_the_stores_own_count(tmp_path):
     async with together(tmp_path, about={"pause_minutes": 0}) as rig:
         await talk(rig, person)
         await talk(rig, Person(4))
+        await until(lambda: at_rest(rig))
         archive, manifest = await export(rig, person.phone)
         rows = rig.app.file.reading.execute("SELECT key, value FROM states").fetchall()
         traced = {key for key, value in rows if any(trace in key.encode() + value for trace in person.traces())}

@@ -29,7 +29,7 @@ async def test_a_promise_that_does_not_hold_ends_the_story_and_says_which(tmp_pa
 
 
 def test_the_command_plays_a_story_and_ends_by_itself():
-    played = coexist("demo", "--scenario", "leads")
+    played = coexist("demo", "--scenario", "leads", timeout_s=120)
     assert played.returncode == 0, played.stdout + played.stderr
     assert "Everything the story promises held." in played.stdout
 

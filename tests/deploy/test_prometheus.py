@@ -19,7 +19,7 @@ from tests.processes import Process, free_port
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
 EMPTY = {"Alerts", "Log lines, per hour", "Worst lag", "Lag", "Lag in seconds", "Lag in events", "Relay backlog"}
 """Panels that are empty while all is well and nobody has a relay; lag comes with its own session."""
-SOON_S = 20
+SOON_S = 60
 
 
 class Server:
@@ -36,7 +36,7 @@ class Server:
         command = [program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
         address = f"--web.listen-address={self.url.removeprefix('http://')}"
         self.process = Process([*command, address, "--log.level=warn"], folder, "prometheus", {})
-        self.client = httpx.AsyncClient(base_url=f"{self.url}/api/v1", timeout=10, trust_env=False)
+        self.client = httpx.AsyncClient(base_url=f"{self.url}/api/v1", timeout=30, trust_env=False)
 
     async def ask(self, query):
         """The samples that a query finds now. An error of Prometheus fails."""
@@ -85,7 +85,7 @@ async def figures(rig, server):
     await rig.owner(contact="34600110000")
     for n in range(3):
         await rig.outcome(await rig.send(to=f"3460011{n + 5:04}"))
-    await rig.control("/flush", {"timeout_s": 20})
+    await rig.control("/flush", {"timeout_s": 30})
     ledger = (await rig.meta.get("/sandbox/api/ledger")).json()
     items = [one for one in await _items(rig.meta) if one["acknowledged"]]
 

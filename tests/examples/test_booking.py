@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.app.rig import together, until
 from tests.app.sandbox_receiver import CONTACT
-from tests.processes import Process, free_port
+from tests.processes import START_S, Process, free_port
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "booking.py"
 
@@ -38,7 +38,7 @@ async def test_a_booking_is_confirmed_once_and_a_change_by_hand_stands(tmp_path)
 async def test_without_a_secret_it_says_what_to_set(tmp_path):
     env = {name: value for name, value in os.environ.items() if name != "BOOKING_SECRET"}
     with Process([sys.executable, str(PROGRAM)], tmp_path, "booking", env) as process:
-        assert process.popen.wait(10) == 1
+        assert process.popen.wait(START_S) == 1
         assert "BOOKING_SECRET" in process.err.read_text()
 
 
