@@ -58,6 +58,8 @@ UNUSED = frozenset(
     }
 )
 """Fields we keep but draw nothing from: a coexistence number has no calls and no API groups (Meta contract 9.6)."""
+UNUSED_FIELD = "unused_field"
+"""The reason of what came under them: that nothing is made of it needs nobody."""
 
 ENVELOPE = frozenset({"messaging_product", "metadata", "contacts"})
 
@@ -91,7 +93,7 @@ def _change(change: Change, webhook: Webhook) -> None:
         return _items(facts, value, handlers)
     if change.field in ACCOUNT_FIELDS:
         return account(facts)
-    return facts.unknown(change.value, "unused_field" if change.field in UNUSED else "unknown_field")
+    return facts.unknown(change.value, UNUSED_FIELD if change.field in UNUSED else "unknown_field")
 
 
 def _items(facts: Facts, value: dict[str, Raw], handlers: Handlers) -> None:

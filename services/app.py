@@ -346,6 +346,6 @@ def _observed_append(app: App) -> Append:
         finally:
             app.metrics.append_ended(under_way)
         now = app.clock()
-        app.metrics.appended(entries, now, now - started)
+        app.notices.appended(entries, now, now - started)
 
     return append

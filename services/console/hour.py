@@ -73,6 +73,10 @@ class Hour:
         """The samples at both ends of the last minute, or of the time since the start."""
         return self._recent[0], self.now()
 
+    def last_hour(self) -> tuple[Sample, Sample]:
+        """The samples at both ends of the last hour, or of the time since the start."""
+        return self._minutes[0], self.now()
+
     def minutes(self) -> list[tuple[Sample, Sample]]:
         """The minutes of the last hour, oldest first; the last one is the one that runs."""
         marks = [*self._minutes, self.now()]

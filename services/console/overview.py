@@ -14,7 +14,7 @@ from sender.command import AMBIGUOUS, Queue, queue_key
 from services.api.numbers import numbers
 from services.api.privacy import is_overdue, requests
 from services.console.commands import unfinished
-from services.console.hour import MINUTE_S, Hour, counted, latencies, rate
+from services.console.hour import MINUTE_S, MINUTES, Hour, counted, latencies, rate
 from services.console.letters import OPEN, letters
 from services.console.outcomes import Outcomes
 from services.running import App
@@ -154,6 +154,9 @@ def _of_webhooks(looked: Looked) -> list[dict[str, Any]]:
         for outcome in ("bad_signature", "not_durable")
         if minute.get(outcome)
     ]
+    before, now = looked.hour.last_hour()
+    if unknown := counted(now, "items").get("unknown", 0) - counted(before, "items").get("unknown", 0):
+        found.append({"code": "not_understood", "count": unknown, "seconds": int(MINUTES * MINUTE_S)})
     if not counts.get("accepted"):
         found.append({"code": "no_webhook"})
     return found

@@ -26,7 +26,7 @@ ACK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 3.0, 5.0)
 ECHO_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 WORK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
-ITEM_KINDS = ("message", "echo", "status", "edit", "revoke", "history", "contact", "account", "unknown")
+ITEM_KINDS = ("message", "echo", "status", "edit", "revoke", "history", "contact", "account", "unused", "unknown")
 NUMBER_KINDS = ("message", "echo", "status", OTHER)
 STAGES = ("meta", "append", "resolve", "total")
 STATUSES = ("sent", "delivered", "read", "played", "failed")
@@ -89,7 +89,13 @@ _EDGE = (
         "Time from a webhook request to its answer, of those that were signed.",
         outcome=_of(*ACKNOWLEDGED),
     ),
-    _counter("coexist_ingest_items_total", "items", "Signed webhook items that became durable.", kind=_of(*ITEM_KINDS)),
+    _counter(
+        "coexist_ingest_items_total",
+        "items",
+        "Signed webhook items that became durable. `unknown`: nobody understood it. `unused`: of a field from which "
+        "nothing is drawn. Both are `webhook.unknown`.",
+        kind=_of(*ITEM_KINDS),
+    ),
     _counter(
         "coexist_number_items_total",
         "items",

@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, disable_creat
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from ingest.normalize import UNUSED_FIELD
+from schemas.items import decode
 from schemas.ports import Event, Record
 from schemas.states import DELIVERY, MESSAGES
 from services.runner import Batch
@@ -129,8 +131,7 @@ class Metrics:
     def appended(self, entries: Sequence[tuple[str, Event]], now: float, seconds: float) -> None:
         """Webhook items became durable."""
         self.last_webhook.set(now)
-        for (number, type_), count in Counted((event.number, event.type) for _, event in entries).items():
-            kind = type_.removeprefix("webhook.")
+        for (number, kind), count in Counted((event.number, item_kind(event)) for _, event in entries).items():
             self._items[kind if kind in self._items else "unknown"].inc(count)
             self._number_item(number, kind if kind in NUMBER_KINDS else OTHER).inc(count)
         for _, event in entries:
@@ -219,6 +220,12 @@ class Metrics:
     def watch(self, figures: Callable[[], Figures]) -> None:
         """Collect gauges of the catalogue from `figures` at each scrape."""
         self.registry.register(_Figures(figures))
+
+
+def item_kind(event: Event) -> str:
+    """What a webhook item counts as: its type without `webhook.`, or `unused` where nothing is drawn from its field."""
+    kind = event.type.removeprefix("webhook.")
+    return "unused" if kind == "unknown" and decode(event).reason == UNUSED_FIELD else kind
 
 
 class _Figures(Collector):

@@ -1,8 +1,9 @@
-"""What an operator should hear of in the log: a number that may not send, sends that fail, webhooks that are refused.
+"""What an operator should hear of in the log: a number that may not send, sends that fail, webhooks in trouble.
 
-At most one line per cause and minute, with how often it happened since the line before. A line names no number and
-nobody: which ones they are, the commands in `fix` say to whoever may ask. Causes come from closed sets, and what does
-not look like one of them is "other".
+Webhooks are in trouble that are refused, not durable in time, or not understood. At most one line per cause and
+minute, with how often it happened since the line before. A line names no number and nobody: which ones they are, the
+commands in `fix` say to whoever may ask. Causes come from closed sets, and what does not look like one of them is
+"other".
 """
 
 import re
@@ -15,7 +16,7 @@ import structlog
 from schemas.ports import Event
 from schemas.topics import ACCOUNT, SENDS
 from services.runner import Batch
-from services.telemetry.metrics import Metrics
+from services.telemetry.metrics import Metrics, item_kind
 
 EVERY_S = 60.0
 CAUSES_MAX = 64
@@ -29,6 +30,10 @@ REFUSED = {
     "too_many": "An address sends nothing but what is refused; it is turned away until it stops.",
 }
 """Refusals worth a line; the others are a client's own business."""
+NOT_UNDERSTOOD = (
+    "They are kept. Meta may send something new: `coexist tail inbound --from-start --type webhook.unknown` shows it. "
+    "See CoexistNotUnderstood in RUNBOOK.md."
+)
 WHICH_NUMBER = "`coexist numbers list` says which, and why."
 WHICH_SENDS = "`coexist tail sends` says which; the operator page counts them by code."
 
@@ -69,6 +74,13 @@ class Notices:
         """A webhook request was answered."""
         self._metrics.answered(status, seconds, items)
 
+    def appended(self, entries: Sequence[tuple[str, Event]], now: float, seconds: float) -> None:
+        """Webhook items became durable."""
+        self._metrics.appended(entries, now, seconds)
+        unknown = sum(item_kind(event) == "unknown" for _, event in entries)
+        if unknown and (due := self._due("unknown", "unknown", happened=unknown)):
+            log.warning("webhooks_not_understood", fix=NOT_UNDERSTOOD, **due)
+
     def refused(self, reason: str) -> None:
         """A webhook request was turned away."""
         self._metrics.refused(reason)
@@ -102,12 +114,12 @@ class Notices:
         if told.get("sending") == "paused" and (due := self._due("paused", told.get("because", ""))):
             log.warning("number_paused", fix=WHICH_NUMBER, **due)
 
-    def _due(self, what: str, reason: str, code: int = 0) -> dict[str, Any]:
+    def _due(self, what: str, reason: str, code: int = 0, happened: int = 1) -> dict[str, Any]:
         """What a line about this says of its cause; nothing while the last one is not a minute old."""
         cause = (what, reason if _REASON.fullmatch(reason) else "other", code)
         if cause not in self._told and len(self._told) >= CAUSES_MAX:
             cause = (what, "other", 0)
-        count = self._untold.get(cause, 0) + 1
+        count = self._untold.get(cause, 0) + happened
         now = self._clock()
         if cause in self._told and 0 <= now - self._told[cause] < EVERY_S:
             self._untold[cause] = count

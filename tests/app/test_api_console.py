@@ -85,6 +85,19 @@ async def test_problems_are_named_with_their_figures(tmp_path):
         }
 
 
+async def test_webhooks_that_nobody_understood_are_a_problem_with_their_number(tmp_path):
+    change = {"field": "calls", "value": {}}
+    calls = {"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [change]}]}
+    async with service(tmp_path) as rig:
+        assert (await rig.post(orjson.dumps(calls))).status_code == 200
+        assert (await rig.admin.get("/v1/overview")).json()["problems"] == []
+        for body in (b"null", b"not JSON"):
+            assert (await rig.post(body)).status_code == 200
+        found = (await rig.admin.get("/v1/overview")).json()
+        assert found["problems"] == [{"code": "not_understood", "count": 2, "seconds": 3600}]
+        assert (found["totals"]["items"]["unused"], found["totals"]["items"]["unknown"]) == (1, 2)
+
+
 async def test_lag_counts_what_nobody_has_read_and_how_long_it_has_waited(tmp_path):
     ahead = [0.0]
     async with service(tmp_path, roles=("ingest",), clock=lambda: time.time() + ahead[0]) as rig:

@@ -7,7 +7,10 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
+from ingest.normalize import UNUSED_FIELD
+from schemas.items import Item, encode
 from schemas.ports import Event
 from services.runner import Batch
 from services.telemetry.logs import FIELDS
@@ -138,3 +141,33 @@ def test_refused_webhooks_are_told_where_an_operator_can_mend_it(clock):
         ("webhooks_refused", "too_many"),
         ("webhooks_not_durable", "unconfirmed"),
     ]
+
+
+def unknown(reason):
+    item = Item(number=NUMBER, reason=reason, field="field_of_tomorrow", raw=Raw(orjson.dumps({"text": CONTACT})))
+    return "inbound", Event("u", "webhook.unknown", NUMBER, encode(item), 1.0, 1.0)
+
+
+def test_webhooks_that_nobody_understood_are_one_line_a_minute_that_says_where_they_are(clock):
+    notices = Notices(Metrics(), clock)
+    with structlog.testing.capture_logs() as said:
+        notices.appended([unknown("unknown_field"), unknown("no_id")], 1.0, 0.1)
+        notices.appended([unknown("not_json")], 1.0, 0.1)
+        clock.now += EVERY_S
+        notices.appended([unknown("too_deep")], 1.0, 0.1)
+    assert [(line["event"], line["log_level"], line["count"]) for line in said] == [
+        ("webhooks_not_understood", "warning", 2),
+        ("webhooks_not_understood", "warning", 2),
+    ]
+    assert all("coexist tail inbound --from-start --type webhook.unknown" in line["fix"] for line in said)
+    assert set().union(*said) <= FIELDS | {"log_level"}
+    assert not any(secret in str(said) for secret in (NUMBER, CONTACT, "tomorrow"))
+
+
+@pytest.mark.parametrize("kind", ["message", "echo", "status", "account"])
+def test_what_was_understood_is_no_line_nor_is_a_field_from_which_nothing_is_drawn(clock, kind):
+    notices = Notices(Metrics(), clock)
+    with structlog.testing.capture_logs() as said:
+        notices.appended([("inbound", Event("e", f"webhook.{kind}", NUMBER, b"{}", 1.0, 1.0))], 1.0, 0.1)
+        notices.appended([unknown(UNUSED_FIELD)], 1.0, 0.1)
+    assert said == []

@@ -8,7 +8,7 @@ import { Chart } from "./chart.js";
 const LOOK_MS = 2000;
 const STAGES = ["meta", "append", "resolve", "total"];
 const LEADS_TO = {
-  not_ready: "health", no_webhook: "health", bad_signature: "health", not_durable: "health", lag: "topics",
+  not_ready: "health", no_webhook: "health", bad_signature: "health", not_durable: "health", not_understood: "topics", lag: "topics",
   not_sending: "numbers", ambiguous: "sends", unresolved: "sends", dead_letters: "letters",
 };
 const FIGURES = ["items_in", "messages", "sends_out"];
