@@ -21,7 +21,11 @@ ASK_AGAIN_S = 0.2
 @click.command()
 @click.option("--wait", "wait_s", type=SECONDS, default=0.0, help="Wait so many seconds for it.")
 def ready(wait_s: float) -> None:
-    """Ask whether the service here is ready: exit 0; 1 when it runs but is not ready yet; 3 when it does not answer."""
+    """Ask whether the service here is ready: exit 0; 1 when it runs but is not ready yet; 3 when it does not answer.
+
+    Ready is that it listens and holds its shards, not that it can write: with a full disk it stays ready while every
+    webhook is answered 503.
+    """
     from services.commands.admin_client import AdminClient  # noqa: PLC0415 - beside its use, as in all commands
 
     end = time.monotonic() + wait_s

@@ -2,7 +2,9 @@
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from services.cli import main
 from tests.processes import Service, coexist, settings_for
 
 
@@ -16,6 +18,11 @@ def test_ready_says_by_its_exit_code_whether_the_service_here_is_ready(tmp_path)
         assert httpx.get(f"{service.admin}/metrics").status_code == 401
     after = coexist("ready", **settings)
     assert after.returncode == 3
+
+
+def test_the_help_of_ready_says_that_a_full_disk_is_ready():
+    told = CliRunner().invoke(main, ["ready", "--help"]).output
+    assert "with a full disk it stays ready" in " ".join(told.split())
 
 
 def test_a_service_that_listens_but_does_not_work_yet_is_not_ready(tmp_path, unready):
