@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 
 from schemas.instants import parse_rfc3339, rfc3339
 from schemas.ports import Event, Record
@@ -55,12 +56,20 @@ def _attributes(event: Event) -> Iterator[tuple[str, str]]:
         yield "dataschema", dataschema(event.type)
 
 
+def timed(record: Record) -> Event:
+    """Give a record's event. Where it tells no time, as an erased one, it has the time at which it was appended."""
+    event = record.event
+    if event.at and event.recorded_at:
+        return event
+    return replace(event, at=event.at or record.appended_at, recorded_at=event.recorded_at or record.appended_at)
+
+
 def cloudevent(record: Record) -> dict[str, Any]:
     """Give a record as structured CloudEvents JSON. `data` is null on a tombstone; `seq` is decimal text.
 
     Raises msgspec.DecodeError when the data is not JSON.
     """
-    event = record.event
+    event = timed(record)
     return {
         **dict(_attributes(event)),
         "topic": record.topic,

@@ -88,6 +88,12 @@ def test_what_does_not_apply_is_left_out_and_a_tombstone_has_null_as_data():
     assert not dict(headers(event)).keys() & {"content-type", "ce_dataschema", "ce_seq", "traceparent"}
 
 
+def test_an_erased_record_has_the_time_of_its_append_and_not_the_year_1970():
+    hole = Record("timeline", 3, 41, Event("erased:1:7", "record.erased", NUMBER, b"{}", 0, 0, seq=7), 1790000001)
+    form = cloudevent(hole)
+    assert (form["time"], form["recordedtime"]) == ("2026-09-21T14:13:21Z", "2026-09-21T14:13:21Z")
+
+
 def test_attribute_names_are_those_that_cloudevents_allows():
     event = Event("i", "t", NUMBER, b"{}", 1, 1, "s", "k", 1, "c", "t")
     names = [name.removeprefix("ce_") for name, _ in headers(event) if name.startswith("ce_")]
