@@ -115,12 +115,14 @@ def trigger(name: str, number: str, contact: str, text: str, duplicate: int, to_
 @click.option("--type", "kind", default="", help="Only this type.")
 def tail(topic: str, from_start: bool, no_follow: bool, as_json: bool, number: str, kind: str) -> None:  # noqa: FBT001
     """Print the events of a topic, one per line. TOPIC with or without its prefix."""
-    from services.tail import is_at_rest  # noqa: PLC0415
+    from services.tail import doubt, is_at_rest  # noqa: PLC0415
     from services.tail import tail as follow  # noqa: PLC0415
 
     settings = settings_or_exit()
     if not no_follow and is_at_rest(settings):
         click.echo("The service is not running here; waiting for it. (--no-follow ends at once.)", err=True)
+    if kind and (doubtful := doubt(settings, topic, kind)):
+        click.echo(doubtful, err=True)
     told = follow(
         settings, topic, from_start=from_start, follow=not no_follow, as_json=as_json, number=number, kind=kind
     )

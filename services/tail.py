@@ -1,6 +1,7 @@
 """`coexist tail`: the events of a topic, from Kafka, or from the embedded file without writing to it."""
 
 import contextlib
+import difflib
 import re
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import click
 import orjson
 from msgspec.structs import replace
 
-from schemas.cloudevents import UNREADABLE, cloudevent
+from schemas.cloudevents import UNREADABLE, cloudevent, timed
 from schemas.instants import rfc3339
 from schemas.ports import LogUnavailable, Record
 from schemas.topics import TOPICS
@@ -48,6 +49,20 @@ def tail(
     for record in look(settings, name, from_start=from_start, follow=follow):
         if (not number or record.event.number == number) and (not kind or record.event.type == kind):
             yield _line(record, as_json=as_json)
+
+
+def doubt(settings: Settings, topic: str, kind: str) -> str:
+    """What is odd about looking for this type on this topic; empty where the topic carries it."""
+    from schemas.events import ON  # noqa: PLC0415 - pydantic is slow to import, and most look for no type
+
+    here = ON.get(topic.removeprefix(f"{settings.topic_prefix}."), ())
+    if not here or kind in (*here, UNREADABLE):
+        return ""
+    if elsewhere := [name for name, types in ON.items() if kind in types]:
+        return f"{kind} is not on {topic}, but on {' and '.join(elsewhere)}."
+    near = difflib.get_close_matches(kind, here, 3)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(sorted(here))}."
+    return f"{kind} is no type that this version knows on {topic}. {hint}"
 
 
 def is_at_rest(settings: Settings) -> bool:
@@ -116,7 +131,7 @@ def _line(record: Record, *, as_json: bool) -> str:
         record = replace(record, event=replace(record.event, data=orjson.dumps(_text(record))))
     if as_json:
         return orjson.dumps(cloudevent(record)).decode()
-    event = record.event
+    event = timed(record)
     seq = f" #{event.seq}" if event.seq else ""
     place = f"{rfc3339(event.at)} {record.partition}/{record.offset}{seq}"
     return legible(f"{place} {event.type} {event.number} {_text(record)}")

@@ -91,6 +91,12 @@ def test_tail_of_a_topic_that_is_none_names_those_that_are(known):
     assert (result.exit_code, "timeline" in result.output) == (2, True)
 
 
+def test_tail_of_a_type_that_is_none_says_so_beside_its_output_and_goes_on(known):
+    result = known.run("tail", "timeline", "--no-follow", "--type", "message.aded")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "Did you mean message.added" in result.stderr
+
+
 def test_tail_without_a_data_folder_says_what_to_start(tmp_path):
     result = coexist("tail", "timeline", "--no-follow", data_dir=tmp_path / "none")
     assert (result.returncode, result.stdout) == (3, "")
