@@ -90,11 +90,11 @@ async def test_webhooks_that_nobody_understood_are_a_problem_with_their_number(t
     calls = {"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [change]}]}
     async with service(tmp_path) as rig:
         assert (await rig.post(orjson.dumps(calls))).status_code == 200
-        assert (await rig.admin.get("/v1/overview")).json()["problems"] == []
+        assert "not_understood" not in str((await rig.admin.get("/v1/overview")).json()["problems"])
         for body in (b"null", b"not JSON"):
             assert (await rig.post(body)).status_code == 200
         found = (await rig.admin.get("/v1/overview")).json()
-        assert found["problems"] == [{"code": "not_understood", "count": 2, "seconds": 3600}]
+        assert {"code": "not_understood", "count": 2, "seconds": 3600} in found["problems"]
         assert (found["totals"]["items"]["unused"], found["totals"]["items"]["unknown"]) == (1, 2)
 
 
