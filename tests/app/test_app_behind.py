@@ -43,7 +43,9 @@ class BehindReader:
         if not self._reads.is_set():
             await asyncio.sleep(min(wait_s, 0.01))
             return []
-        return await self._reader.poll(limit, min(wait_s, 0.01), *more)
+        found = await self._reader.poll(limit, min(wait_s, 0.01), *more)
+        await self._reads.wait()  # it was held back while it looked
+        return found
 
 
 def behind(processor):
