@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from services.commands.arguments import DURATION, RATE, SEED, TALK, URL
 from services.commands.failure import FAILED, UNREACHABLE, USAGE, Failure, place_of, settings_or_exit
@@ -160,6 +161,10 @@ def demo(  # click hands over one argument per option
     """  # noqa: D301 - the backspace tells click not to fill this paragraph
     from services.telemetry import logs  # noqa: PLC0415
 
+    if scenario is not None:
+        given = click.get_current_context().get_parameter_source
+        if seconds is not None or given("rate") is not ParameterSource.DEFAULT:
+            raise click.UsageError("A story has its own pace and end: give --scenario without --rate and --seconds.")
     logs.configure("console", "error")
     if scenario is not None:
         _play(scenario, seed)
