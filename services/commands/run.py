@@ -115,7 +115,10 @@ def _announce(app: Any) -> None:
 @click.option("--seed", type=SEED, help="The same seed and calls give the same ids; default: a random one.")
 @click.option("--talk", type=TALK, default=0.0, help="Let people talk by themselves, at so many messages a second.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address; it holds nothing but play.")
-def sandbox(port: int, host: str, webhook_url: str, seed: int | None, talk: float) -> None:
+@click.option("--until-stdin-ends", is_flag=True, hidden=True, help="End with the process that holds its input.")
+def sandbox(  # click hands over one argument per option
+    *, port: int, host: str, webhook_url: str, seed: int | None, talk: float, until_stdin_ends: bool
+) -> None:
     """Run Meta in a box: Graph, signed webhooks with Meta's habits, a page, a ledger."""
     from services.sandbox.app import serve  # noqa: PLC0415
     from services.sandbox.config import SandboxConfig  # noqa: PLC0415
@@ -136,7 +139,8 @@ def sandbox(port: int, host: str, webhook_url: str, seed: int | None, talk: floa
             click.echo(f"  export COEXIST_META_{name}={value}")
 
     try:
-        asyncio.run(serve(wanted, on_ready=ready))
+        lifeline = sys.stdin.fileno() if until_stdin_ends else None
+        asyncio.run(serve(wanted, on_ready=ready, lifeline=lifeline))
     except OSError:
         raise Failure(f"Port {port} on {host} cannot be had. Use --port, or 0 for any free one.", USAGE) from None
 

@@ -3,11 +3,16 @@
 import json
 import re
 import shutil
+import sys
 import tempfile
+import time
 from pathlib import Path
 
+import httpx
+
 from services import console
-from tests.processes import COEXIST, Process, busy, coexist, environment
+from services.demo.meta import free_or_any
+from tests.processes import COEXIST, LOOK_S, STOP_S, Process, busy, coexist, environment, free_port
 
 SECONDS = 8
 ROWS = (
@@ -21,6 +26,18 @@ ROWS = (
     "own echoes matched",
     "echo latency p50 / p99",
 )
+
+
+DEMO = """
+import asyncio
+from services.demo.meta import sandbox
+
+async def show():
+    async with sandbox(7, {port}) as meta:
+        await asyncio.Event().wait()
+
+asyncio.run(show())
+"""
 
 
 def folders():
@@ -53,3 +70,14 @@ def test_the_demo_ends_with_0_when_it_is_interrupted_and_leaves_nothing_behind(t
         assert code == 0
         assert took_s < 3 or busy()
         assert not folder.exists()
+
+
+def test_the_sandbox_of_a_demo_that_was_killed_ends_too_and_its_port_is_free_again(tmp_path):
+    url = f"http://127.0.0.1:{(port := free_port())}/healthz"
+    with Process([sys.executable, "-c", DEMO.format(port=port)], tmp_path, "demo", environment()) as process:
+        process.until(lambda: httpx.get(url).status_code == 200)
+        process.kill()
+    end = time.monotonic() + STOP_S
+    while free_or_any(port) == 0:
+        assert time.monotonic() < end, "the sandbox lives on"
+        time.sleep(LOOK_S)
