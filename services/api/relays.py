@@ -141,7 +141,7 @@ def _add_actions(api: FastAPI, app: App, registry: Registry) -> None:
         known = wanted.event_id in relay.skips or await _held(waits(wanted.event_id, relay, app.log, app.store))
         if not known:
             fix = "What is not taken stands among the relay's troubles: `coexist relay list`."
-            raise HTTPException(404, {"title": "no such event among those that wait", "fix": fix})
+            raise HTTPException(404, {"title": "no such event is tried now or comes next", "fix": fix})
         return JSONResponse(await _view(app, await _held(registry.skip(relay_id, wanted.event_id))))
 
 

@@ -216,7 +216,7 @@ async def test_what_cannot_be_skipped_or_sent_again_is_refused_in_a_sentence(tmp
             return answer.status_code, answer.json().get("title")
 
         await until(lambda: _troubled(rig, relay_id))
-        none = (404, "no such event among those that wait")
+        none = (404, "no such event is tried now or comes next")
         assert await asked("skip", event_id="nope") == none
         assert [await asked("skip", event_id=one) for one in (first, first, later[-1])] == [(200, None)] * 3
         await until(lambda: _is(rig, relay_id, "working"))
