@@ -2,7 +2,7 @@
 
 from msgspec import Raw, UnsetType
 
-from ingest.facts import Facts
+from ingest.facts import Facts, is_id
 from ingest.wire import AccountValue, ErrorCode, Preference, read
 from schemas.items import Item
 from schemas.phones import digits
@@ -41,7 +41,7 @@ def account(facts: Facts) -> None:
     value = read(AccountValue, raw)
     if value is None:
         return facts.unknown(raw, "not_an_object")
-    if value.waba_info and value.waba_info.waba_id:
+    if value.waba_info and is_id(value.waba_info.waba_id):
         if facts.number in (facts.waba, "unknown"):
             facts.number = value.waba_info.waba_id
         facts.waba = value.waba_info.waba_id

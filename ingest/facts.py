@@ -35,6 +35,9 @@ SLOW_LANE = frozenset({"history", "smb_app_state_sync"})
 AHEAD_S_MAX = 3600.0
 """A time further ahead is wrong, and would be the newest word on everything until it comes."""
 
+ID_DIGITS_MAX = 64
+"""What the published schema of a number allows; Meta's ids have up to 20."""
+
 
 class Webhook:
     """The facts of one body, in order. `received_at` is in seconds since 1970."""
@@ -69,9 +72,20 @@ class Webhook:
 
 
 class Facts:
-    """What the items of one change have in common, and the way to file them."""
+    """What the items of one change have in common, and the way to file them. `reason`: why they belong to no number."""
 
-    __slots__ = ("business_phone", "change", "lane", "number", "parts", "people", "received_at", "waba", "webhook")
+    __slots__ = (
+        "business_phone",
+        "change",
+        "lane",
+        "number",
+        "parts",
+        "people",
+        "reason",
+        "received_at",
+        "waba",
+        "webhook",
+    )
 
     def __init__(self, change: Change, parts: dict[str, Raw], webhook: Webhook) -> None:
         self.change = change
@@ -82,7 +96,9 @@ class Facts:
         self.lane = HISTORY if change.field in SLOW_LANE else INBOUND
         metadata = parts.get("metadata")
         number, self.business_phone = ("", "") if metadata is None else _number(bytes(metadata))
-        self.number = number or change.waba or "unknown"
+        named = number or change.waba
+        self.reason = "not_a_number" if named and not is_id(named) else ""
+        self.number = next((one for one in (number, change.waba) if is_id(one)), "unknown")
         self.people = People(self.business_phone, _contacts(parts))
 
     def add(self, topic: str, kind: str, fact_id: str, item: Item, at: float) -> None:
@@ -113,6 +129,11 @@ class Facts:
         change = self.change
         said = "\0".join((self.waba, self.number, change.field, str(change.time)))
         return blake2b(said.encode() + b"\0" + canonical(fragment), digest_size=16).hexdigest()
+
+
+def is_id(written: str) -> bool:
+    """Whether this can be the id of a number or a WABA. What cannot would be a number that is there for ever."""
+    return written.isdecimal() and written.isascii() and len(written) <= ID_DIGITS_MAX
 
 
 def canonical(fragment: Raw) -> bytes:

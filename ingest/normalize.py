@@ -86,8 +86,10 @@ def normalize(body: bytes, received_at: float) -> list[tuple[str, Event]]:
 def _change(change: Change, webhook: Webhook) -> None:
     value = parts(change.value)
     facts = Facts(change, value or {}, webhook)
-    if value is None or change.reason:
+    if value is None:
         return facts.unknown(change.value, change.reason or "not_an_object")
+    if reason := change.reason or facts.reason:
+        return facts.unknown(change.value, reason)
     handlers: Handlers | None = HANDLERS.get(change.field)
     if handlers is not None:
         return _items(facts, value, handlers)

@@ -83,7 +83,7 @@ class EchoTest:
         body = {"number": self.number, "contact": CONTACT, "text": "coexist doctor echo"}
         answer = self.client.post(f"{self.sandbox_url}/sandbox/api{way.path}", json=body)
         if answer.status_code >= 400:
-            raise Failure(f"The sandbox refused: {answer.json().get('detail', answer.status_code)}")
+            raise Failure(f"The sandbox refused {self.number}: {answer.json().get('detail', answer.status_code)}.")
         return str(answer.json()["wamid"])
 
     def _timeline(self) -> Any:

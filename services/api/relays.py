@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.events import DATA
 from schemas.instants import rfc3339
-from schemas.ports import Event, Record
+from schemas.ports import Event, LogUnavailable, Record
 from schemas.topics import TIMELINE, TOPICS
 from services.relays.courier import body_of
 from services.relays.registry import RELAYS_MAX, Busy, Registry, TooMany, UnknownRelay, Wanted
@@ -21,6 +21,7 @@ from services.relays.shard import TROUBLE_KEY, Trouble, name_of
 from services.relays.signature import secret_bytes
 from services.relays.state import GONE, PAUSED, SEALED, WORKING, Relay
 from services.relays.target import WrongAddress, reachable
+from services.relays.waiting import waits
 from services.running import App
 from services.shard import decode_state
 
@@ -129,15 +130,18 @@ def _add_actions(api: FastAPI, app: App, registry: Registry) -> None:
     async def replay(relay_id: str, wanted: WantedReplay) -> JSONResponse:
         """Send a number's events of a topic again, from a `seq` on up to now, beside what goes on."""
         relay = await _held(registry.relay(relay_id))
-        if wanted.topic not in relay.topics:
-            fix = f"It has {', '.join(relay.topics)}."
-            raise HTTPException(422, {"title": "topic: not one of this relay's", "fix": fix})
+        await _judge_replay(wanted, relay, app)
         again = await _held(registry.replay(relay_id, wanted.number, wanted.topic, wanted.from_seq))
         return JSONResponse(await _view(app, again), 202)
 
     @api.post("/v1/relays/{relay_id}/skip")
     async def skip(relay_id: str, wanted: Skipped) -> JSONResponse:
-        """Leave out an event that its receiver will never take."""
+        """Leave out an event that its receiver will never take: one that is tried now, or comes next."""
+        relay = await _held(registry.relay(relay_id))
+        known = wanted.event_id in relay.skips or await _held(waits(wanted.event_id, relay, app.log, app.store))
+        if not known:
+            fix = "What is not taken stands among the relay's troubles: `coexist relay list`."
+            raise HTTPException(404, {"title": "no such event is tried now or comes next", "fix": fix})
         return JSONResponse(await _view(app, await _held(registry.skip(relay_id, wanted.event_id))))
 
 
@@ -147,7 +151,7 @@ async def _held(change: Awaitable[T]) -> T:
         return await change
     except UnknownRelay:
         raise HTTPException(404, {"title": "no such relay", "fix": "List them at /v1/relays."}) from None
-    except Busy:
+    except (Busy, LogUnavailable):
         raise HTTPException(503, {"title": "the store is busy", "fix": "Try it again in a moment."}) from None
     except TooMany:
         fix = "Remove one that is not used any more."
@@ -170,6 +174,20 @@ async def _judge(wanted: NewRelay, app: App, relaying: Relaying) -> None:
                 near = difflib.get_close_matches(name, list(known), 1)
                 fix = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
                 raise HTTPException(422, {"title": f"{kind}: {name[:64]} is none", "fix": fix})
+
+
+async def _judge_replay(wanted: WantedReplay, relay: Relay, app: App) -> None:
+    """Raises HTTPException 422 with what is wrong."""
+    if wanted.topic not in relay.topics:
+        fix = f"It has {', '.join(relay.topics)}."
+        raise HTTPException(422, {"title": "topic: not one of this relay's", "fix": fix})
+    if not TOPICS[wanted.topic].sequenced:
+        fix = "Make a relay from the start of what is kept in its place."
+        raise HTTPException(422, {"title": f"topic: {wanted.topic} counts no seq", "fix": fix})
+    newest = await app.store.sequence(wanted.topic, wanted.number)
+    if wanted.from_seq > newest:
+        title = f"from_seq: beyond the newest of this number, which is {newest}" if newest else "number: has no events"
+        raise HTTPException(422, {"title": title, "fix": "Nothing is sent again."})
 
 
 async def _view(app: App, relay: Relay) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import click
@@ -35,9 +35,7 @@ class AdminClient:
         """
         status, answer = self._ask(method, path, body)
         if status >= 400:
-            title = str(answer.get("title", status)).rstrip(".")
-            sentence = f"{title}. {answer.get('fix', '')}".strip()
-            raise Failure(sentence, USAGE if status == UNPROCESSABLE else FAILED)
+            raise _refused(status, answer)
         return answer
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
@@ -57,19 +55,34 @@ class AdminClient:
         return response.status_code, answer
 
     def download(self, path: str, body: dict[str, Any], to: Path) -> None:
-        """Write what is answered to a new file, readable by its owner. Raises click.ClickException like `call`."""
+        """Write what is answered to a new file, readable by its owner; on any failure there is none.
+
+        The file is made first, so nothing is asked for that could not be kept. Raises Failure like `call`, with exit 2
+        for a file that cannot be made.
+        """
+        try:
+            made = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            raise Failure(f"{to} exists. Choose another name with --to.", USAGE) from None
+        except OSError as problem:
+            raise _unwritable(to, problem, USAGE) from None
+        try:
+            with os.fdopen(made, "wb") as file:
+                self._fetch(path, body, file)
+        except BaseException as problem:
+            to.unlink(missing_ok=True)
+            if isinstance(problem, OSError):
+                raise _unwritable(to, problem, FAILED) from None
+            raise
+
+    def _fetch(self, path: str, body: dict[str, Any], file: BinaryIO) -> None:
         try:
             with httpx.stream("POST", self.url + path, json=body, headers=self.headers, timeout=600) as response:
                 if response.status_code >= 400:
-                    answer = orjson.loads(response.read())
-                    raise click.ClickException(f"{str(answer.get('title')).rstrip('.')}. {answer.get('fix', '')}")
-                with os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                    for chunk in response.iter_bytes():
-                        file.write(chunk)
+                    raise _refused(response.status_code, orjson.loads(response.read()))
+                file.writelines(response.iter_bytes())
         except httpx.HTTPError:
             raise unreachable(f"Coexist did not answer at {self.url}. Start it with `coexist run`.") from None
-        except FileExistsError:
-            raise click.ClickException(f"{to} exists. Choose another name with --to.") from None
 
     def send_json(self, content: bytes, more: dict[str, str]) -> str:
         """Write a command given as the data of `send.requested`, with what is said in `more` instead; its id."""
@@ -102,6 +115,16 @@ class AdminClient:
 def _ended(state: str, reason: str) -> str:
     because = f": {meaning(reason)}" if reason else ""
     return f"The command was {state}{because}. {fix(reason)}".rstrip()
+
+
+def _refused(status: int, answer: dict[str, Any]) -> Failure:
+    title = str(answer.get("title", status)).rstrip(".")
+    return Failure(f"{title}. {answer.get('fix', '')}".strip(), USAGE if status == UNPROCESSABLE else FAILED)
+
+
+def _unwritable(to: Path, problem: OSError, code: int) -> Failure:
+    why = (problem.strerror or type(problem).__name__).lower()
+    return Failure(f"{to} cannot be written: {why}. Name a new file in a folder that this user may write.", code)
 
 
 def unreachable(sentence: str) -> click.ClickException:

@@ -148,7 +148,7 @@ def doctor_echo(number: str, wait_s: float) -> None:
     known = [one["number"] for one in admin.call("GET", "/v1/numbers")["numbers"]]
     with httpx.Client(headers=admin.headers, trust_env=False) as client:
         sandbox = sandbox_at(client, settings.meta_graph_url)
-        if not number and len(known) != 1 and not sandbox:
+        if not number and (len(known) > 1 or not (known or sandbox)):
             raise Failure(f"Give --number: {len(known)} numbers are known.", USAGE)
         chosen = number or (known[0] if known else _first_of(client, sandbox))
         came = EchoTest(client, admin.url, sandbox, chosen, wait_s, click.echo).run()

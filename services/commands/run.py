@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from services.commands.arguments import DURATION, RATE, SEED, TALK, URL
 from services.commands.failure import FAILED, UNREACHABLE, USAGE, Failure, place_of, settings_or_exit
@@ -114,7 +115,10 @@ def _announce(app: Any) -> None:
 @click.option("--seed", type=SEED, help="The same seed and calls give the same ids; default: a random one.")
 @click.option("--talk", type=TALK, default=0.0, help="Let people talk by themselves, at so many messages a second.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address; it holds nothing but play.")
-def sandbox(port: int, host: str, webhook_url: str, seed: int | None, talk: float) -> None:
+@click.option("--until-stdin-ends", is_flag=True, hidden=True, help="End with the process that holds its input.")
+def sandbox(  # click hands over one argument per option
+    *, port: int, host: str, webhook_url: str, seed: int | None, talk: float, until_stdin_ends: bool
+) -> None:
     """Run Meta in a box: Graph, signed webhooks with Meta's habits, a page, a ledger."""
     from services.sandbox.app import serve  # noqa: PLC0415
     from services.sandbox.config import SandboxConfig  # noqa: PLC0415
@@ -135,7 +139,8 @@ def sandbox(port: int, host: str, webhook_url: str, seed: int | None, talk: floa
             click.echo(f"  export COEXIST_META_{name}={value}")
 
     try:
-        asyncio.run(serve(wanted, on_ready=ready))
+        lifeline = sys.stdin.fileno() if until_stdin_ends else None
+        asyncio.run(serve(wanted, on_ready=ready, lifeline=lifeline))
     except OSError:
         raise Failure(f"Port {port} on {host} cannot be had. Use --port, or 0 for any free one.", USAGE) from None
 
@@ -160,6 +165,10 @@ def demo(  # click hands over one argument per option
     """  # noqa: D301 - the backspace tells click not to fill this paragraph
     from services.telemetry import logs  # noqa: PLC0415
 
+    if scenario is not None:
+        given = click.get_current_context().get_parameter_source
+        if seconds is not None or given("rate") is not ParameterSource.DEFAULT:
+            raise click.UsageError("A story has its own pace and end: give --scenario without --rate and --seconds.")
     logs.configure("console", "error")
     if scenario is not None:
         _play(scenario, seed)

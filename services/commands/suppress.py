@@ -33,7 +33,7 @@ def add(number: str, contact: str, everything: bool) -> None:  # noqa: FBT001 - 
 @contact_option
 @scope_option
 def remove(number: str, contact: str, everything: bool) -> None:  # noqa: FBT001 - click's way
-    """Take it back, whoever asked for it."""
+    """Take back the stop on marketing, or with --all the one on every message, whoever asked for it."""
     _say("DELETE", "/v1/suppressions", number, contact, everything=everything)
 
 
@@ -67,4 +67,4 @@ def _say(method: str, path: str, number: str, contact: str, *, everything: bool)
     body = {"number": number, "contact": contact, "scope": "all" if everything else "marketing"}
     click.echo(f"{number}: {admin_client().call(method, path, body)['scope']}")
     if method == "DELETE" and not everything:
-        click.echo("What was suppressed with --all stays: take that back with --all.", err=True)
+        click.echo("What was suppressed with --all stays; `coexist suppress remove --all` lifts it.", err=True)

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,34 @@ class MetaInABox:
 
 @asynccontextmanager
 async def sandbox(seed: int, port: int | None = None) -> AsyncIterator[MetaInABox]:
-    """A sandbox process, from its first answer to its end."""
-    wanted = free_or_any(DEFAULT_PORT) if port is None else port
+    """A sandbox process, from its first answer to its end; it also ends when this process does, however that ends."""
+    with _lifeline() as held:
+        process = await _started(seed, free_or_any(DEFAULT_PORT) if port is None else port, held)
+        async with _in_use(process) as meta:
+            yield meta
+
+
+async def _started(seed: int, port: int, lifeline: int) -> asyncio.subprocess.Process:
     program = Path(sys.argv[0]) if Path(sys.argv[0]).name == "coexist" else Path(sys.executable).with_name("coexist")
-    command = [sys.executable, str(program), "sandbox", "--port", str(wanted), "--webhook-url", "", "--seed", str(seed)]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, start_new_session=True)
+    about = ("--port", str(port), "--webhook-url", "", "--seed", str(seed), "--until-stdin-ends")
+    command = (sys.executable, str(program), "sandbox", *about)
+    output = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(*command, stdin=lifeline, stdout=output, start_new_session=True)
+
+
+@contextlib.contextmanager
+def _lifeline() -> Iterator[int]:
+    """The reading end of a pipe that only this process can write to, so the kernel ends it with the process."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(writing)
+        os.close(reading)
+
+
+@asynccontextmanager
+async def _in_use(process: asyncio.subprocess.Process) -> AsyncIterator[MetaInABox]:
     try:
         async with asyncio.timeout(START_S):
             first = await process.stdout.readline() if process.stdout else b""

@@ -4,6 +4,7 @@ The sandbox is a process of its own and speaks real HTTP, so what is shown is wh
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import sys
@@ -25,7 +26,9 @@ from services.running import App
 from services.sandbox.config import DEFAULT_SECRET, DEFAULT_TOKEN, DEFAULT_VERIFY_TOKEN
 from services.serve import SWITCH_S, on_signals, write_address
 from services.settings import Settings
+from services.sqlite.file import owner_of
 
+FOLDER = "coexist-demo-"
 SETTLE_S = 15.0
 STATUS_EVERY_S = 0.25
 PLAIN_STATUS_EVERY_S = 5.0
@@ -54,7 +57,8 @@ class Demo:
         """Show until Ctrl-C, or for `seconds` and then the summary."""
         sys.setswitchinterval(SWITCH_S)
         started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="coexist-demo-") as folder:
+        sweep(Path(tempfile.gettempdir()))
+        with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
             async with sandbox(self.seed) as meta:
                 settings = demo_settings(Path(folder), meta.url)
                 async with open_app(settings) as app:
@@ -134,6 +138,15 @@ class Demo:
         self._out.print(table)
         verdict = "ledger balances" if found.balanced else f"ledger does NOT balance: {found.first_problem}"
         self._out.print(f"{verdict}. {self.seconds:g} s", highlight=False)
+
+
+def sweep(inside: Path) -> None:
+    """Remove the folders of our own demos that were killed: each had an owner, who holds its lock no more."""
+    for lock in inside.glob(f"{FOLDER}*/lock"):
+        folder = lock.parent
+        with contextlib.suppress(OSError):
+            if folder.lstat().st_uid == os.getuid() and lock.stat().st_size and not owner_of(folder):
+                shutil.rmtree(folder)
 
 
 async def settled(app: App, meta: MetaInABox) -> Audit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import threading
@@ -116,9 +117,11 @@ async def serve(
     config: SandboxConfig,
     on_ready: Callable[[int], object] | None = None,
     stop: asyncio.Event | None = None,
+    lifeline: int | None = None,
 ) -> None:
     """Serve until `stop` is set or, without `stop`, until SIGINT or SIGTERM; `on_ready` gets the real port.
 
+    `lifeline`: a pipe's reading end; it also ends once nobody holds the other end any more, however they ended.
     Raises OSError if the port is taken. Signals are handled only without `stop`, and only in the main thread.
     """
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
@@ -133,7 +136,7 @@ async def serve(
     app = create_app(config)
     settings = uvicorn.Config(app, http=_Protocol, ws="none", lifespan="on", access_log=False, log_config=None)
     server = _Server(settings, app.state.meta, lambda: on_ready(port) if on_ready else None)
-    with _signals(server) if stop is None else contextlib.nullcontext():
+    with _signals(server) if stop is None else contextlib.nullcontext(), _held(server, lifeline):
         await _until(server, listener, stop)
 
 
@@ -149,6 +152,25 @@ async def _until(server: _Server, listener: socket.socket, stop: asyncio.Event |
     finally:
         watching.cancel()
         listener.close()
+
+
+@contextlib.contextmanager
+def _held(server: _Server, lifeline: int | None) -> Iterator[None]:
+    if lifeline is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        if not os.read(lifeline, 1):
+            loop.remove_reader(lifeline)
+            server.should_exit = True
+
+    loop.add_reader(lifeline, look)
+    try:
+        yield
+    finally:
+        loop.remove_reader(lifeline)
 
 
 @contextlib.contextmanager

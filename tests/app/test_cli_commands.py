@@ -222,6 +222,21 @@ def test_suppress_adds_lists_and_removes(known):
     )
 
 
+def test_who_is_suppressed_with_all_is_freed_by_the_command_that_the_refusal_names(known):
+    lifting = "`coexist suppress remove --all` lifts it"
+    about = ("--number", NUMBER, "--contact", CONTACT)
+    known.run("suppress", "add", *about, "--all")
+    until_told(known, "account", "preference.changed", '"category": "all"')
+    refused = known.run("send", "--number", NUMBER, "--to", CONTACT, "--text", "x", "--wait", SOON_S)
+    assert (refused.exit_code, lifting in refused.output) == (1, True), refused.output
+    assert lifting in known.run("suppress", "remove", *about).output
+    assert [line.split()[2] for line in lines(known.run("suppress", "list", "--number", NUMBER))] == ["all"]
+    assert lifting not in known.run("suppress", "remove", *about, "--all").output
+    end = time.monotonic() + SOON_S
+    while lines(known.run("suppress", "list", "--number", NUMBER)):
+        assert time.monotonic() < end
+
+
 def test_a_number_s_own_token_needs_a_key_and_an_empty_file_is_refused(known):
     file = known.folder / "token"
     file.write_text("\n")

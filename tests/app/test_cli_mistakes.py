@@ -60,6 +60,12 @@ def test_a_value_that_means_nothing_is_2_before_anything_begins(tmp_path, argume
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("more", [("--rate", 3), ("--rate", 8), ("--seconds", 5)])
+def test_a_story_takes_no_rate_and_no_length(more):
+    code, output = run("demo", "--scenario", "campaign", *more)
+    assert (code, "without --rate and --seconds" in " ".join(output.split())) == (2, True), output
+
+
 def test_a_data_folder_that_cannot_be_made_is_2_and_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     result = coexist("run", **settings_for(tmp_path / "file" / "inside"))

@@ -6,7 +6,9 @@ from base64 import b64encode
 
 import httpx
 import structlog
+from click.testing import CliRunner
 
+from services.cli import main
 from services.doctor import Doctor
 from services.doctor_echo import EchoTest, sandbox_at
 from services.graph_account import GraphAccount
@@ -15,7 +17,7 @@ from services.sandbox.faults import calm
 from services.serve import write_address
 from tests.app.rig import settings, together, until
 from tests.app.sandbox_receiver import NUMBER
-from tests.processes import DEFAULT_TOKEN, coexist
+from tests.processes import DEFAULT_TOKEN, coexist, environment
 
 WABA = Number().waba
 APP_ID = "990000000000001"
@@ -150,6 +152,24 @@ async def test_no_secret_is_ever_printed(tmp_path):
         text = str(list(found.values()))
         assert "EAAsecret" not in text
         assert "very-own" not in text
+
+
+async def test_the_echo_test_asks_which_number_where_several_are_known_and_names_one_that_is_refused(tmp_path):
+    async with together(tmp_path) as rig:
+        about = environment(
+            admin_url=str(rig.admin.base_url).rstrip("/"), meta_graph_url=str(rig.meta.base_url).rstrip("/")
+        )
+
+        async def echo(*arguments):
+            found = await asyncio.to_thread(CliRunner().invoke, main, ["doctor", "echo", *arguments], env=about)
+            return found.exit_code, found.output
+
+        for number in ("1001", "1002"):
+            assert (await rig.admin.post("/v1/numbers", json={"number": number})).status_code < 300
+            await until(lambda number=number: rig.app.knows(number))
+        assert await echo() == (2, "Error: Give --number: 2 numbers are known.\n")
+        code, told = await echo("--number", "1002")
+        assert (code, "The sandbox refused 1002: no such number" in told) == (1, True), told
 
 
 async def test_the_echo_test_sends_one_message_each_way_and_says_where_the_time_went(tmp_path):

@@ -1,5 +1,6 @@
 """An export holds all that is held about one person, and nothing of anybody else."""
 
+import asyncio
 import hashlib
 import io
 import json
@@ -8,10 +9,13 @@ import zipfile
 from base64 import b64encode
 
 import pytest
+from click.testing import CliRunner
 
+from services.cli import main
 from tests.app.rig import NUMBER, service, together, until
 from tests.app.sandbox_receiver import CONTACT
 from tests.app.test_privacy_erase import Person, at_rest, erase, talk
+from tests.processes import environment
 
 
 async def export(rig, contact):
@@ -90,3 +94,34 @@ async def test_media_that_cannot_be_read_is_named_and_the_rest_is_exported(tmp_p
         (tmp_path / kept).unlink()
         archive, manifest = await export(rig, CONTACT)
         assert (manifest["files"][kept], kept in archive.namelist()) == ({"missing": True}, False)
+
+
+async def exported(rig, to, contact=CONTACT):
+    """`coexist privacy export`: its exit code, and its output as one line."""
+    arguments = ["privacy", "export", "--number", NUMBER, "--contact", contact, "--to", str(to)]
+    about = environment(admin_url=str(rig.admin.base_url).rstrip("/"))
+    result = await asyncio.to_thread(CliRunner().invoke, main, arguments, env=about)
+    return result.exit_code, " ".join(result.output.split())
+
+
+async def test_an_export_with_nowhere_to_go_asks_for_nothing_and_leaves_no_record(tmp_path):
+    (tmp_path / "there.zip").write_text("kept")
+    async with service(tmp_path / "data") as rig:
+        await rig.trigger("message", contact=CONTACT)
+        await until(lambda: rig.events("timeline", "message.added"))
+        for to, why in (
+            ("there.zip", "exists"),
+            ("none/e.zip", "no such file"),
+            ("there.zip/e.zip", "not a directory"),
+        ):
+            code, told = await exported(rig, tmp_path / to)
+            assert (code, why in told, "defect" in told) == (2, True, False), told
+        assert (await exported(rig, tmp_path / "refused.zip", "nobody"))[0] == 2
+        assert (await rig.admin.get("/v1/audit")).json()["audit"] == []
+        assert sorted(one.name for one in tmp_path.iterdir()) == ["data", "there.zip"]
+        assert (tmp_path / "there.zip").read_text() == "kept"
+        code, told = await exported(rig, tmp_path / "new.zip")
+        assert code == 0, told
+        assert zipfile.is_zipfile(tmp_path / "new.zip")
+        (record,) = (await rig.admin.get("/v1/audit")).json()["audit"]
+        assert record["what"] == "person.exported"

@@ -167,8 +167,8 @@ async def test_what_a_receiver_that_is_gone_did_not_take_waits_for_it_however_lo
 
 async def test_changes_of_one_moment_all_take_place(tmp_path):
     async with relaying(tmp_path) as rig, receiver().listening() as there:
-        path = f"/v1/relays/{await added(rig, there)}/skip"
-        answers = await asyncio.gather(*(rig.admin.post(path, json={"event_id": f"e{n}"}) for n in range(8)))
+        path = f"/v1/relays/{await added(rig, there)}/rotate"
+        answers = await asyncio.gather(*(rig.admin.post(path) for _ in range(8)))
         assert {answer.status_code for answer in answers} == {200}
 
 
@@ -199,6 +199,35 @@ async def test_events_are_sent_again_from_a_seq_on_with_the_ids_they_had(tmp_pat
         await until(lambda: _has(there, 5))
         assert sorted(seqs(there.taken)) == [5, 6, 7, 8, 9]
         assert {event["id"] for event in there.taken} <= first
+
+
+async def test_what_cannot_be_skipped_or_sent_again_is_refused_in_a_sentence(tmp_path):
+    async with relaying(tmp_path) as rig, receiver().listening() as there:
+        await write(rig, 3)
+        await until(lambda: _count(rig, 3))
+        first, *later = [record.event.id for record in await rig.records("timeline")]
+        there.refuse = {first}
+        relay_id = await added(
+            rig, there, topics=["timeline", "conversations"], types=["message.added"], from_start=True
+        )
+
+        async def asked(action, **body):
+            answer = await rig.admin.post(f"/v1/relays/{relay_id}/{action}", json=body)
+            return answer.status_code, answer.json().get("title")
+
+        await until(lambda: _troubled(rig, relay_id))
+        none = (404, "no such event is tried now or comes next")
+        assert await asked("skip", event_id="nope") == none
+        assert [await asked("skip", event_id=one) for one in (first, first, later[-1])] == [(200, None)] * 3
+        await until(lambda: _is(rig, relay_id, "working"))
+        assert await asked("skip", event_id=later[0]) == none
+        beyond = "from_seq: beyond the newest of this number, which is 3"
+        assert await asked("replay", number=NUMBER, from_seq=4) == (422, beyond)
+        assert await asked("replay", number="1", from_seq=1) == (422, "number: has no events")
+        wrong = await asked("replay", number=NUMBER, topic="conversations", from_seq=1)
+        assert wrong == (422, "topic: conversations counts no seq")
+        assert (await asked("replay", number=NUMBER, from_seq=3))[0] == 202
+        assert (await rig.app.relaying.registry.relay(relay_id)).skips == [first, first, later[-1]]
 
 
 async def test_while_a_secret_is_rotated_receivers_may_check_with_either(tmp_path):

@@ -219,6 +219,38 @@ def test_two_offboardings_at_two_times_are_two_facts():
     assert offboarded(1790000000) != offboarded(1790000500)
 
 
+def said_to(number, waba="7"):
+    """The fact of a message to a number."""
+    value = {"metadata": {"phone_number_id": number}, "messages": [{"from": "15550100199", "id": "w", "type": "text"}]}
+    entry = {"id": waba, "changes": [{"field": "messages", "value": value}]}
+    ((_, event),) = facts({"object": "whatsapp_business_account", "entry": [entry]})
+    return event, value
+
+
+@pytest.mark.parametrize("wrong", ["../../x", "abc", "1 2", "-1", "1.5", "\u0661\u0662", "1" * 65])
+def test_what_can_be_no_number_s_id_makes_no_number_and_is_kept_with_all_it_came_with(wrong):
+    event, value = said_to(wrong)
+    item = decode(event)
+    assert (event.type, event.number, item.reason) == ("webhook.unknown", "7", "not_a_number")
+    assert msgspec.json.decode(item.raw) == value
+    event, _ = said_to("", waba=wrong)
+    assert (event.type, event.number, decode(event).reason) == ("webhook.unknown", "unknown", "not_a_number")
+    offboarded = {"event": "PARTNER_REMOVED", "waba_info": {"waba_id": wrong}}
+    ((_, event),) = facts(envelope([{"field": "account_update", "value": offboarded}]))
+    assert (event.type, event.number) == ("webhook.account", "7")
+
+
+@given(st.text(max_size=20) | st.integers().map(str), st.text(max_size=20) | st.integers(0).map(str))
+def test_every_fact_belongs_to_digits_or_to_nobody(number, waba):
+    event, _ = said_to(number, waba)
+    assert event.number == "unknown" or (event.number.isascii() and event.number.isdecimal())
+
+
+def test_an_id_that_is_a_json_number_and_one_of_any_length_are_taken():
+    assert said_to(106540352242922)[0].number == "106540352242922"
+    assert said_to("9" * 30)[0].number == "9" * 30
+
+
 def test_content_that_follows_an_unsupported_message_is_another_fact():
     unsupported = text_body(b"x").replace(b'"type":"text"', b'"type":"unsupported"')
     ((_, first),), ((_, second),) = normalize(unsupported, AT), normalize(text_body(b"x"), AT)
