@@ -254,25 +254,28 @@ def test_a_bot_s_message_that_does_not_go_out_stands_there_with_the_reason(brows
         expect(rows.filter(has_text="too late")).to_contain_text("send.withdrawn")
 
 
-def test_a_page_left_open_over_a_restart_shows_the_new_world_and_goes_on(browser, world):
-    world.run(world.rig.customer("of the new world"))
+@pytest.mark.parametrize(("offset", "refused"), [(999_999, True), (0, False)], ids=["ahead", "outgrown"])
+def test_a_page_left_open_over_a_restart_shows_the_new_world_and_goes_on(browser, world, offset, refused):
+    here = f"of the new world, {offset}"
+    world.run(world.rig.customer(here))
     with watched(browser, world.url, **DESK) as page:
-        page.route("**/v1/events", as_before_the_restart, times=1)
+        page.route("**/v1/events", lambda route: as_before_the_restart(route, offset), times=1)
+        page.route("**/v1/health", lambda route: route.fulfill(json={"started_at": "before"}), times=1)
         rows = open_sandbox(page)
-        expect(rows.filter(has_text="of the new world")).to_have_count(1)
+        expect(rows.filter(has_text=here)).to_have_count(1)
         expect(rows.filter(has_text="of the old world")).to_have_count(0)
         page.locator("#customer-text").fill("seen at once")
         page.keyboard.press("Enter")
         expect(rows.filter(has_text="seen at once")).to_have_count(1)
-        assert ["410" in problem for problem in page.problems] == [True]
+        assert ["410" in problem for problem in page.problems] == [True] * refused
         page.problems.clear()
 
 
-def as_before_the_restart(route):
+def as_before_the_restart(route, offset):
     """A stream of a log that was longer, and its end."""
     data = {"message_id": "old", "number": NUMBER, "kind": "text", "content": {"body": "of the old world"}}
     event = {"topic": "timeline", "type": "message.added", "data": data}
-    body = f"retry: 1\nid: timeline/0:999999\ndata: {json.dumps(event)}\n\n"
+    body = f"retry: 1\nid: timeline/0:{offset}\ndata: {json.dumps(event)}\n\n"
     route.fulfill(content_type="text/event-stream", body=body)
 
 

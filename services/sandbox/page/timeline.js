@@ -28,6 +28,7 @@ export class Timeline {
     this.written = new Map();
     this.open = { number: "", contact: "" };
     this.lost = false;
+    this.run = "";
   }
 
   /** Begins to listen; `present(true|false)` says whether there is a service at this address. */
@@ -38,6 +39,11 @@ export class Timeline {
       this.lost = false;
       this.list.dataset.live = true;
       present(true);
+      this.isAnother().then((another) => {
+        if (!another) return;
+        source.close();
+        this.refused(present);
+      }, () => {}); // whoever cannot say so now is asked when it comes back
     };
     source.onerror = () => {
       if (source.readyState === EventSource.CLOSED) this.refused(present);
@@ -58,7 +64,16 @@ export class Timeline {
     return setTimeout(() => this.start(present, "/v1/events?from_start=1"), AGAIN_MS);
   }
 
+  /** Whether the service was started anew since the last time: its log may have outgrown the place of this page. */
+  async isAnother() {
+    const { started_at } = await (await fetch("/v1/health")).json();
+    const before = this.run || started_at;
+    this.run = started_at;
+    return before !== started_at;
+  }
+
   clear() {
+    this.run = "";
     for (const kept of [this.rows, this.states, this.contacts, this.expected]) kept.clear();
     this.list.replaceChildren();
     this.tick();
