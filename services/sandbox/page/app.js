@@ -299,7 +299,7 @@ async function load() {
   const known = people.has(`${number}:${contact}`) || !phones.messages.size;
   const stays = contact && known && numbers.some((n) => n.number === number);
   const chat = stays ? { number, contact } : { number: numbers[0].number, contact: first?.contact ?? FIRST_PERSON };
-  if (!chats.length) say(t("none_yet"), false, "empty");
+  if (!stays && !first) say(t("none_yet"), false, "empty");
   number = "";
   await (stays ? turnTo : open)(chat.number, chat.contact);
   const plan = await call("GET", "/traffic");
