@@ -4,7 +4,7 @@ import contextlib
 import difflib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import apsw
@@ -28,6 +28,9 @@ from services.sqlite.log import LogFile, partitions_of
 
 LOOK_EVERY_S = 0.05
 BATCH_RECORDS = 500
+
+Found = Generator[Record, None, bool]
+"""Records of one file, and at last whether a service works on another one in its place."""
 
 _ESCAPE = re.compile(
     r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
@@ -87,7 +90,9 @@ def _in_file(settings: Settings, name: str, *, from_start: bool, follow: bool) -
     if not path.exists():
         raise unreachable(f"{path} does not exist. Start `coexist run` first, or set COEXIST_DATA_DIR.")
     try:
-        yield from _records(settings, path, name, from_start=from_start, follow=follow)
+        while (yield from _records(settings, path, name, from_start=from_start, follow=follow)):
+            click.echo("Another file lies there now, as after a restore. This is what it has:", err=True)
+            from_start = True
     except (SettingsError, CannotUnseal) as problem:
         raise Failure(str(problem), USAGE) from None
     except apsw.Error as problem:
@@ -95,25 +100,32 @@ def _in_file(settings: Settings, name: str, *, from_start: bool, follow: bool) -
         raise Failure(sentence) from None
 
 
-def _records(settings: Settings, path: Path, name: str, *, from_start: bool, follow: bool) -> Iterator[Record]:
+def _records(settings: Settings, path: Path, name: str, *, from_start: bool, follow: bool) -> Found:
+    file = _file_at(path)
     with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
         connection.set_busy_timeout(2_000)
         partitions = partitions_of(connection)
-        if partitions is not None:
-            rows = LogFile(connection, partitions, seals_of(settings, marks_in(connection)))
-            yield from _all(rows, name, partitions, from_start=from_start, follow=follow)
+        if partitions is None:
+            return False
+        rows = LogFile(connection, partitions, seals_of(settings, marks_in(connection)))
+        positions = [rows.end(name, one) if follow and not from_start else 0 for one in range(partitions)]
+        while True:
+            records = _next(rows, name, positions)
+            yield from records
+            if not records:
+                if not follow:
+                    return False
+                if _file_at(path) not in (file, None) and owner_of(settings.data_dir):
+                    return True
+                time.sleep(LOOK_EVERY_S)
 
 
-def _all(file: LogFile, name: str, partitions: int, *, from_start: bool, follow: bool) -> Iterator[Record]:
-    begin_at_end = follow and not from_start
-    positions = [file.end(name, partition) if begin_at_end else 0 for partition in range(partitions)]
-    while True:
-        records = _next(file, name, positions)
-        yield from records
-        if not records:
-            if not follow:
-                return
-            time.sleep(LOOK_EVERY_S)
+def _file_at(path: Path) -> int | None:
+    """Which file lies there; None while none does."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _next(file: LogFile, topic: str, positions: list[int]) -> list[Record]:

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Header, HTTPException, Query
 from fastapi.responses import StreamingResponse
 
 from schemas.cloudevents import cloudevent
-from schemas.ports import Record
+from schemas.ports import LogUnavailable, Record
 from schemas.topics import TOPICS
 from services.running import App
 
@@ -18,6 +18,8 @@ BATCH_RECORDS_MAX = 200
 QUEUE_BATCHES_MAX = 64
 """A reader slower than this holds up its own stream, and nobody else's."""
 KEEP_ALIVE_S = 15.0
+NO_STORE = {"Cache-Control": "no-store"}
+"""Browsers keep a 410 and answer the same address from it, whatever place is asked for, unless told not to."""
 OFFSETS = 1 << 63
 """Beyond every offset that there can be."""
 
@@ -108,20 +110,45 @@ async def _read(
 async def _positions(
     app: App, topics: Sequence[str], last: str | None, *, from_start: bool
 ) -> dict[tuple[str, int], int]:
-    """Where to begin: after the last event that was seen, at the start, or at the end. Raises HTTPException 400."""
+    """Where to begin: after the last event that was seen, at the start, or at the end.
+
+    Raises HTTPException: 400 for what is no place, 410 for one that the log has not reached, 503 where it is away.
+    """
+    if last:
+        return await _reached(app, _places(topics, last, app.log.partitions))
+    if last is not None or from_start:
+        return {}
+    partitions = range(app.log.partitions)
+    return {(topic, partition): await _end(app, topic, partition) for topic in topics for partition in partitions}
+
+
+def _places(topics: Sequence[str], last: str, partitions: int) -> dict[tuple[str, int], int]:
     found: dict[tuple[str, int], int] = {}
-    if last is None and not from_start:
-        for topic in topics:
-            for partition in range(app.log.partitions):
-                found[topic, partition] = await app.log.end(topic, partition)
-    for part in (last or "").split(",") if last else ():
+    for part in last.split(","):
         place, _, offset = part.rpartition(":")
         topic, _, partition_text = place.rpartition("/")
-        known = topic in topics and is_one_of(partition_text, app.log.partitions) and is_one_of(offset, OFFSETS)
+        known = topic in topics and is_one_of(partition_text, partitions) and is_one_of(offset, OFFSETS)
         if not known:
             raise HTTPException(400, {"title": "Last-Event-ID is not one of ours", "fix": "Send it as it came."})
         found[topic, int(partition_text)] = int(offset)
     return found
+
+
+async def _reached(app: App, places: dict[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+    """The places. One ahead of the log is of another log: whoever waited there would miss what stands before it."""
+    for (topic, partition), offset in places.items():
+        if offset > await _end(app, topic, partition):
+            title = f"{topic}/{partition}:{offset} lies ahead of the log: was the service put back from a backup?"
+            fix = "Read from the start (from_start=1), or from the end, without Last-Event-ID."
+            raise HTTPException(410, {"title": title, "fix": fix}, NO_STORE)
+    return places
+
+
+async def _end(app: App, topic: str, partition: int) -> int:
+    try:
+        return await app.log.end(topic, partition)
+    except LogUnavailable:
+        raise HTTPException(503, {"title": "the log is not available", "fix": "Ask again in a moment."}) from None
 
 
 def is_one_of(text: str, count: int) -> bool:

@@ -52,13 +52,18 @@ export function address(path, query = {}) {
 
 /**
  * Follows server-sent events until `signal` aborts, over fetch so that the token travels as a header, and goes on
- * after the last event it saw. `on(event)` gets each, `live(true|false)` hears as the stream comes and goes.
+ * after the last event it saw. `on(event)` gets each, `live(true|false)` hears as the stream comes and goes. Where the
+ * log no longer reaches that event, `anew()` reads what there is and resolves to the id to go on from.
  */
-export async function follow(path, { on, live = () => {}, lastId = "", signal }) {
+export async function follow(path, { on, live = () => {}, lastId = "", anew = async () => "", signal }) {
   let wait = AGAIN_MS;
   while (!signal.aborted) {
     try {
       const answer = await request(path, { signal, headers: lastId ? { "Last-Event-ID": lastId } : {} });
+      if (answer.status === 410) {
+        lastId = await anew();
+        wait = AGAIN_MS;
+      }
       if (!answer.ok) throw new Error(String(answer.status));
       live(true);
       wait = AGAIN_MS;

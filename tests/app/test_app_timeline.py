@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from schemas.ports import Event
+from schemas.topics import TIMELINE, partition_of
 from services.sandbox.faults import Faults
 from tests.app.rig import ADDED, DEADLINE_S, service, together, until
 from tests.app.sandbox_receiver import CONTACT, NUMBER
@@ -146,6 +148,31 @@ async def test_a_reader_that_loses_its_stream_before_the_first_event_misses_none
     await rig.data("timeline", ADDED, wamid)
     ((_, event),) = await stream(rig, path, 1, {"Last-Event-ID": place})
     assert event["data"]["message_id"] == wamid
+
+
+@pytest.mark.parametrize("path", ["/v1/topics/timeline/events", "/v1/events"])
+async def test_a_place_ahead_of_the_log_is_refused_and_one_at_its_end_is_not(tmp_path, path):
+    async with service(tmp_path, roles=()) as rig:
+        await goes_on_from_the_end_and_not_from_beyond(rig, path)
+
+
+async def goes_on_from_the_end_and_not_from_beyond(rig, path):
+    """As after a restore: whoever heard more than the log has must not wait in silence until it has grown."""
+    await rig.app.log.append([fact(n) for n in range(3)])
+    at = partition_of(NUMBER, rig.app.log.partitions)
+    ahead = await rig.admin.get(path, headers={"Last-Event-ID": f"timeline/{at}:4"})
+    assert (ahead.status_code, ahead.headers["content-type"]) == (410, "application/problem+json")
+    assert f"timeline/{at}:4 lies ahead of the log" in ahead.json()["title"]
+    assert "from_start=1" in ahead.json()["fix"]
+    assert ahead.headers["cache-control"] == "no-store"
+    reading = asyncio.create_task(stream(rig, path, 1, {"Last-Event-ID": f"timeline/{at}:3"}))
+    await rig.app.log.append([fact(3)])
+    ((place, event),) = await reading
+    assert (event["data"], place) == ({"n": 3}, f"timeline/{at}:4")
+
+
+def fact(n):
+    return TIMELINE, Event(f"m{n}:added", ADDED, NUMBER, b'{"n":%d}' % n, n, n, f"m{n}", seq=n + 1)
 
 
 async def test_the_stream_of_everything_tells_of_message_and_conversation(rig):

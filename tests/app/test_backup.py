@@ -3,10 +3,12 @@
 import asyncio
 import shutil
 import stat
+import subprocess
 import time
 from collections import Counter
 
 import apsw
+import orjson
 import pytest
 import structlog
 from click.testing import CliRunner
@@ -22,8 +24,9 @@ from services.verify.books import FolderBooks
 from services.verify.verdict import verify
 from tests.app.rig import NUMBER, service, settings, until
 from tests.app.sandbox_receiver import post, sandbox
+from tests.app.test_app_timeline import fact
 from tests.app.test_privacy_erase import SLOW_S, Person, erase, found_in
-from tests.processes import coexist
+from tests.processes import COEXIST, coexist, environment
 
 PARTITIONS = 2
 BEFORE = ("queued-1", "queued-2")
@@ -175,3 +178,26 @@ def test_a_backup_overwrites_nothing_and_is_for_its_owner_alone(tmp_path):
 @pytest.mark.parametrize("command", ["backup", "restored"])
 def test_the_help_teaches(command):
     assert "send.unresolved" in CliRunner().invoke(main, [command, "--help"]).stdout
+
+
+async def test_tail_goes_on_with_the_file_that_was_put_in_the_place_of_the_one_it_read(tmp_path):
+    folder = tmp_path / "data"
+    async with service(folder, roles=()) as rig:
+        await rig.app.log.append([fact(n) for n in range(3)])
+    command, env = [*COEXIST, "tail", "timeline", "--from-start", "--json"], environment(data_dir=folder)
+    told = await asyncio.create_subprocess_exec(*command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    async def heard():
+        async with asyncio.timeout(SLOW_S):
+            return orjson.loads(await told.stdout.readline())["data"]["n"]
+
+    try:
+        assert [await heard() for _ in range(3)] == [0, 1, 2]
+        shutil.rmtree(folder)
+        async with service(folder, roles=()) as rig:
+            await rig.app.log.append([fact(7)])
+            assert await heard() == 7
+    finally:
+        told.kill()
+        _, said = await told.communicate()
+    assert b"Another file lies there now" in said

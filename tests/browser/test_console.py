@@ -139,6 +139,8 @@ def test_the_chart_has_its_figures_as_a_table(browser, busy):
     with watched(browser, busy.url) as page:
         page.goto("/")
         expect(page.get_by_role("img", name="Echo latency per minute")).to_be_visible()
+        expect(page.get_by_text("Total: from its arrival here")).to_be_visible()
+        expect(page.locator("main")).to_contain_text("total here")
         page.get_by_text("Show as table").click()
         row = page.locator("figure tbody tr").first
         expect(row).to_contain_text("ms")
@@ -340,6 +342,27 @@ def test_a_topic_is_followed_live_and_can_be_held(browser, busy):
         assert first.text_content() == held
         page.get_by_role("button", name="Hold").click()
         expect(first).not_to_have_text(held)
+
+
+def test_a_topic_whose_log_was_put_back_is_shown_anew_and_followed(browser, busy):
+    with watched(browser, busy.url) as page:
+        page.route("**/newest?*", as_before_the_restore, times=1)
+        page.goto("/#/topics/inbound")
+        records = page.locator(".records li")
+        expect(page.locator(".live")).to_have_text("live")
+        expect(records.filter(has_text="gone.with.the.restore")).to_have_count(0)
+        before = records.first.text_content()
+        busy.run(busy.rig.customer("after the restore"))
+        expect(records.first).not_to_have_text(before)
+        assert ["410" in problem for problem in page.problems] == [True]
+        page.problems.clear()
+
+
+def as_before_the_restore(route):
+    """What the page saw of a log that was longer."""
+    place = route.request.url.split("/topics/")[1].split("/")[0]
+    gone = {"type": "gone.with.the.restore", "time": "2026-01-01T00:00:00Z", "number": NUMBER, "partition": 0}
+    route.fulfill(json={"events": [gone], "last_event_id": f"{place}/0:999999"})
 
 
 def test_a_dead_letter_is_replayed_and_discarded(browser, busy):

@@ -1,11 +1,14 @@
 """The sandbox's page beside the service's timeline, as `coexist demo` shows it, in a real browser."""
 
+import json
+import re
 import statistics
 import time
 
 import pytest
 
 from tests import processes
+from tests.app.rig import NUMBER
 from tests.browser.rig import DESK, PHONE, Held, expect, fits, keep_picture, measured, violations, watched
 
 pytestmark = pytest.mark.browser
@@ -13,6 +16,7 @@ pytestmark = pytest.mark.browser
 SEEN_S_MAX = 0.5
 TIMES = 5
 ANSWER_S = 0.5
+NO_CHAT = {"messages": []}
 
 
 def open_sandbox(page):
@@ -248,3 +252,60 @@ def test_a_bot_s_message_that_does_not_go_out_stands_there_with_the_reason(brows
         keep_picture(page, "sandbox-unsent")
         rows.filter(has_text="too late").locator("summary").click()
         expect(rows.filter(has_text="too late")).to_contain_text("send.withdrawn")
+
+
+@pytest.mark.parametrize(("offset", "refused"), [(999_999, True), (0, False)], ids=["ahead", "outgrown"])
+def test_a_page_left_open_over_a_restart_shows_the_new_world_and_goes_on(browser, world, offset, refused):
+    here = f"of the new world, {offset}"
+    world.run(world.rig.customer(here))
+    with watched(browser, world.url, **DESK) as page:
+        page.route("**/v1/events", lambda route: as_before_the_restart(route, offset), times=1)
+        page.route("**/v1/health", lambda route: route.fulfill(json={"started_at": "before"}), times=1)
+        rows = open_sandbox(page)
+        expect(rows.filter(has_text=here)).to_have_count(1)
+        expect(rows.filter(has_text="of the old world")).to_have_count(0)
+        page.locator("#customer-text").fill("seen at once")
+        page.keyboard.press("Enter")
+        expect(rows.filter(has_text="seen at once")).to_have_count(1)
+        assert ["410" in problem for problem in page.problems] == [True] * refused
+        page.problems.clear()
+
+
+def as_before_the_restart(route, offset):
+    """A stream of a log that was longer, and its end."""
+    data = {"message_id": "old", "number": NUMBER, "kind": "text", "content": {"body": "of the old world"}}
+    event = {"topic": "timeline", "type": "message.added", "data": data}
+    body = f"retry: 1\nid: timeline/0:{offset}\ndata: {json.dumps(event)}\n\n"
+    route.fulfill(content_type="text/event-stream", body=body)
+
+
+def test_that_it_was_not_reached_is_said_until_it_is(browser, world):
+    with watched(browser, world.url, **DESK) as page:
+        open_sandbox(page)
+        page.route("**/sandbox/api/ledger", lambda route: route.abort())
+        expect(page.locator("#said")).to_contain_text("could not be reached")
+        page.unroute("**/sandbox/api/ledger")
+        expect(page.locator("#said")).to_have_text("")
+        page.problems.clear()
+
+
+def test_that_there_are_no_chats_is_said_until_there_is_one(browser, world):
+    with watched(browser, world.url, **DESK) as page:
+        for path in ("**/sandbox/api/chats", f"**/sandbox/api/chats/{NUMBER}/*"):
+            page.route(path, lambda route: route.fulfill(json=[] if route.request.url.endswith("chats") else NO_CHAT))
+        open_sandbox(page)
+        expect(page.locator("#said")).to_have_text("No chats yet: write as the customer.")
+        page.locator("#customer-text").fill("the first")
+        page.keyboard.press("Enter")
+        expect(page.locator("#customer-chat")).to_contain_text("the first")
+        expect(page.locator("#said")).to_have_text("")
+
+
+def test_a_bot_s_message_of_another_program_that_does_not_go_out_is_shown_with_its_person_and_words(browser, world):
+    with watched(browser, world.url, **DESK) as page:
+        rows = open_sandbox(page)
+        page.route("**/v1/topics/outbound/newest?*", lambda route: route.fulfill(json={"events": []}), times=1)
+        world.run(world.rig.send("not known here", to="34600555666", command_id="elsewhere-1"))
+        expect(rows.filter(has_text=re.compile("a bot.s message"))).to_contain_text("rejected")
+        world.run(world.rig.send("known by asking", to="+34600555777", command_id="elsewhere-2"))
+        expect(rows.filter(has_text="34600555777: known by asking")).to_contain_text("rejected")

@@ -9,6 +9,8 @@ import pytest
 from schemas.ports import Event
 from schemas.topics import OUTBOUND, TIMELINE
 from services.kafka.client import Line
+from tests.app.rig import service
+from tests.app.test_app_timeline import goes_on_from_the_end_and_not_from_beyond
 from tests.cluster.rig import Cluster
 from tests.processes import COEXIST, coexist, environment
 
@@ -63,6 +65,11 @@ async def test_tail_prints_a_topic_of_kafka_and_follows_it(tmp_path):
         finally:
             following.kill()
             await following.communicate()
+
+
+async def test_a_stream_whose_place_lies_ahead_of_the_topic_is_refused(tmp_path):
+    async with Cluster(partitions=3) as cluster, service(tmp_path, roles=(), about=cluster.settings) as rig:
+        await goes_on_from_the_end_and_not_from_beyond(rig, "/v1/topics/timeline/events")
 
 
 async def test_tail_says_what_it_cannot_have(tmp_path):

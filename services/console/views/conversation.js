@@ -18,7 +18,11 @@ export async function show(root, [id], { signal, every }) {
   follow(`/v1/conversations/${encodeURIComponent(id)}/events`, {
     signal,
     on: (event) => view.take(event),
-    live: (on) => { view.setLive(on); if (on) doing(() => view.read()); },
+    live: (on) => {
+      view.setLive(on);
+      if (on) doing(() => view.read());
+      else view.seen = null; // the service may come back with an older state, put back from a backup
+    },
   });
   every(LOOK_MS, () => view.look());
 }

@@ -31,11 +31,17 @@ async function one(root, topic, { signal }) {
   const list = make("ol", { class: "events records" });
   const hold = make("button", { type: "button", "aria-pressed": "false" }, t("hold"));
   root.append(head(topic, live), make("div", { class: "row" }, link("topics", t("all_topics")), hold), list);
-  const { events, last_event_id } = await get(`/v1/topics/${encodeURIComponent(topic)}/newest?limit=50`, signal);
-  list.append(...events.map(item));
   let waiting = [];
   let timer = 0;
   hold.onclick = () => { hold.setAttribute("aria-pressed", hold.getAttribute("aria-pressed") !== "true"); draw(); };
+
+  /** Shows the newest there is; resolves to the id with which its stream goes on. */
+  async function read() {
+    const { events, last_event_id } = await get(`/v1/topics/${encodeURIComponent(topic)}/newest?limit=50`, signal);
+    waiting = [];
+    list.replaceChildren(...events.map(item));
+    return last_event_id;
+  }
 
   /** Shows what came, at most ten times a second, however fast it comes. */
   function draw() {
@@ -46,9 +52,11 @@ async function one(root, topic, { signal }) {
     while (list.childElementCount > ROWS_MAX) list.lastElementChild.remove();
   }
 
+  const lastId = await read();
   doing(() => follow(`/v1/topics/${encodeURIComponent(topic)}/events`, {
     signal,
-    lastId: last_event_id,
+    lastId,
+    anew: read,
     on: (event) => {
       waiting = [...waiting.slice(1 - ROWS_MAX), event];
       timer ||= setTimeout(draw, DRAW_MS);

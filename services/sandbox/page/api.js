@@ -1,6 +1,7 @@
 // The sandbox's control API and its event stream.
 
 const API = "/sandbox/api";
+export const AGAIN_MS = 1000;
 
 /** Calls the control API; throws an Error whose message is fit for people. */
 export async function call(method, path, body) {
@@ -16,7 +17,10 @@ export async function call(method, path, body) {
 export function listen(on, live) {
   const source = new EventSource(`${API}/events`);
   source.onopen = () => live(true);
-  source.onerror = () => live(false);
+  source.onerror = () => {
+    live(false);
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => listen(on, live), AGAIN_MS);
+  };
   source.onmessage = (event) => on(JSON.parse(event.data));
 }
 

@@ -1,6 +1,6 @@
 // The page: two phones, the timeline between them, and a bar of trouble.
 
-import { call, listen, make } from "./api.js";
+import { AGAIN_MS, call, listen, make } from "./api.js";
 import { Phones } from "./chat.js";
 import { firstLanguage, speak, t } from "./i18n.js";
 import { Timeline } from "./timeline.js";
@@ -10,7 +10,6 @@ const FIRST_PERSON = "34600111222";
 const OFFLINE_S = 30;
 const ONCE = { duplicate: { duplicate: true }, drop200: { drop200: true }, late: { late_ms: 5000 }, reorder: { late_ms: 1500 } };
 const OPTIONS_MAX = 200;
-const AGAIN_MS = 1000;
 
 const phones = new Phones();
 const people = new Map();
@@ -21,18 +20,40 @@ let lastSide = "customer";
 let editing = null;
 let newcomers = 0;
 let streams = false;
+let spoken = { about: "" };
 
-function say(text, alarm = false) {
+/** Says a sentence. `about` names what may take it back: an `act` that failed, a `look` that did, chats there are not. */
+function say(text, alarm = false, about = "") {
+  spoken = { about };
   $("said").textContent = text;
   $("said").dataset.alarm = alarm;
 }
 
-/** Runs an action of a person; what goes wrong is said on the page. */
+function unsay(about) {
+  if (spoken.about === about) say("");
+}
+
+function sayFailed(error, about) {
+  say(error instanceof TypeError ? t("not_reached") : error.message, true, about);
+}
+
+/** Runs an action of a person; what goes wrong is said on the page, until the next one goes well. */
 async function doing(action) {
+  const before = spoken;
+  try {
+    await action();
+    if (spoken === before) unsay("act");
+  } catch (error) {
+    sayFailed(error, "act");
+  }
+}
+
+/** Runs what nobody asked for; what goes wrong is said until `count` is answered again. */
+async function looking(action) {
   try {
     await action();
   } catch (error) {
-    say(error instanceof TypeError ? t("not_reached") : error.message, true);
+    sayFailed(error, "look");
   }
 }
 
@@ -66,6 +87,12 @@ function listPeople() {
 }
 
 async function open(toNumber, toContact) {
+  stopEditing();
+  await turnTo(toNumber, toContact);
+}
+
+/** Shows a chat on both phones; what is being written or edited stays. */
+async function turnTo(toNumber, toContact) {
   if (toNumber !== number) {
     number = toNumber;
     $("number").value = number;
@@ -75,9 +102,9 @@ async function open(toNumber, toContact) {
   meet({ number, contact });
   $("person").value = contact;
   $("app-who").textContent = $("person").selectedOptions[0]?.textContent ?? `+${contact}`;
-  stopEditing();
   timeline.select(number, contact);
   await phones.open(number, contact);
+  if (phones.messages.size) unsay("empty");
 }
 
 function onEvent(event) {
@@ -88,6 +115,7 @@ function onEvent(event) {
     meet({ number: message.number, contact: message.contact, name: event.name });
   }
   phones.take(message);
+  if (phones.messages.size) unsay("empty");
 }
 
 // Writing
@@ -239,6 +267,7 @@ async function count() {
   $("count-sends").textContent = ledger.sends.accepted;
   $("seed").textContent = ledger.seed;
   if ($("absent").hidden) await countService();
+  unsay("look");
 }
 
 /** What the service has counted; nothing here begins with the page. */
@@ -259,14 +288,20 @@ function showOffline(seconds) {
   else if (was) say(t("is_online"));
 }
 
+/** Reads the world; the chat that was open stays so unless this is another world, which has never heard of it. */
 async function load() {
   const numbers = await call("GET", "/numbers");
-  $("number").replaceChildren(...numbers.map((n) => make("option", { value: n.number }, `${n.name} +${n.display}`)));
   const chats = await call("GET", "/chats");
+  people.clear();
   for (const chat of chats) meet(chat);
+  $("number").replaceChildren(...numbers.map((n) => make("option", { value: n.number }, `${n.name} +${n.display}`)));
   const first = chats.find((chat) => chat.number === numbers[0].number);
-  if (!first) say(t("none_yet"));
-  await open(numbers[0].number, first?.contact ?? FIRST_PERSON);
+  const known = people.has(`${number}:${contact}`) || !phones.messages.size;
+  const stays = contact && known && numbers.some((n) => n.number === number);
+  const chat = stays ? { number, contact } : { number: numbers[0].number, contact: first?.contact ?? FIRST_PERSON };
+  if (!stays && !first) say(t("none_yet"), false, "empty");
+  number = "";
+  await (stays ? turnTo : open)(chat.number, chat.contact);
   const plan = await call("GET", "/traffic");
   document.querySelector("[data-act=talk]").setAttribute("aria-pressed", Boolean(plan));
 }
@@ -275,13 +310,17 @@ async function load() {
 async function setLive(on) {
   streams = on;
   try {
-    if (on) await (contact ? phones.open(number, contact) : load());
+    if (on) await load();
   } catch (error) {
-    setTimeout(() => doing(() => setLive(streams)), AGAIN_MS);
+    setTimeout(() => looking(() => setLive(streams)), AGAIN_MS);
     throw error;
   }
   $("live").dataset.live = streams;
-  $("live").textContent = t(streams ? "live" : "not_live");
+  showLive();
+}
+
+function showLive() {
+  $("live").textContent = t($("live").dataset.live === "true" ? "live" : "not_live");
 }
 
 function present(on) {
@@ -317,7 +356,7 @@ function wire() {
     await speak($("language").value);
     phones.redraw();
     timeline.select(number, contact);
-    await setLive(streams);
+    showLive();
   });
   document.addEventListener("keydown", onKey);
 }
@@ -326,10 +365,10 @@ async function begin() {
   $("language").value = firstLanguage();
   do await speak($("language").value); while (document.documentElement.lang !== $("language").value); // chosen meanwhile
   wire();
-  listen(onEvent, (on) => doing(() => setLive(on)));
+  listen(onEvent, (on) => looking(() => setLive(on)));
   timeline.start(present);
   setInterval(() => timeline.tick(), 1000);
-  setInterval(() => doing(count), 1000);
+  setInterval(() => looking(count), 1000);
 }
 
 begin();

@@ -1,12 +1,13 @@
 // The middle pane: the service's own timeline and who owns the open conversation.
 
-import { call, make } from "./api.js";
+import { AGAIN_MS, call, make } from "./api.js";
 import { clock, said } from "./chat.js";
 import { t } from "./i18n.js";
 
 const ROWS_MAX = 300;
 const TIMED_MAX = 500;
 const EXPECTED_MAX = 200;
+const LEARNT_MAX = 100;
 const UNSENT = ["send.rejected", "send.withdrawn", "send.expired", "send.cancelled", "send.unresolved"];
 const ARROWS = { inbound: "◀", outbound: "▶" };
 const TICKS = { sent: "✓", delivered: "✓✓", read: "✓✓", played: "✓✓", failed: "✗" };
@@ -26,19 +27,56 @@ export class Timeline {
     this.states = new Map();
     this.written = new Map();
     this.open = { number: "", contact: "" };
+    this.lost = false;
+    this.run = "";
   }
 
   /** Begins to listen; `present(true|false)` says whether there is a service at this address. */
-  start(present) {
-    const source = new EventSource("/v1/events");
-    source.onopen = () => { this.list.dataset.live = true; present(true); };
-    source.onerror = () => { if (source.readyState === EventSource.CLOSED) present(false); };
+  start(present, path = "/v1/events") {
+    const source = new EventSource(path);
+    source.onopen = () => {
+      if (this.lost) this.clear();
+      this.lost = false;
+      this.list.dataset.live = true;
+      present(true);
+      this.isAnother().then((another) => {
+        if (!another) return;
+        source.close();
+        this.refused(present);
+      }, () => {}); // whoever cannot say so now is asked when it comes back
+    };
+    source.onerror = () => {
+      if (source.readyState === EventSource.CLOSED) this.refused(present);
+    };
     source.onmessage = ({ data }) => {
       const event = JSON.parse(data);
       if (event.topic === "timeline") this.take(event);
       if (event.topic === "conversations") this.state(event);
       if (event.topic === "sends") this.outcome(event);
     };
+  }
+
+  /** Nobody listens any more: there is no service, or it has begun anew, and then this does too, from its start. */
+  refused(present) {
+    if (!this.list.dataset.live) return present(false);
+    this.lost = true;
+    this.list.dataset.live = false;
+    return setTimeout(() => this.start(present, "/v1/events?from_start=1"), AGAIN_MS);
+  }
+
+  /** Whether the service was started anew since the last time: its log may have outgrown the place of this page. */
+  async isAnother() {
+    const { started_at } = await (await fetch("/v1/health")).json();
+    const before = this.run || started_at;
+    this.run = started_at;
+    return before !== started_at;
+  }
+
+  clear() {
+    this.run = "";
+    for (const kept of [this.rows, this.states, this.contacts, this.expected]) kept.clear();
+    this.list.replaceChildren();
+    this.tick();
   }
 
   expect(id, about) {
@@ -60,13 +98,30 @@ export class Timeline {
     this.expected.delete(data.command_id);
     const contact = about ? { wa_id: about.contact } : this.contacts.get(data.conversation_id);
     const unsent = t(type.replace(".", "_"), { why: reason });
-    const content = { body: about?.text ?? "…" };
+    const content = { body: about?.text ?? "" };
     const facts = { kind: "text", origin: "api", direction: "outbound", content, contact, unsent, sent_at: data.at };
     this.add({ ...event, data: { ...facts, message_id: data.command_id, number: data.number } });
     const row = this.rows.get(data.command_id);
     if (!row) return;
     row.events.push(event);
     this.draw(row);
+    if (!about) this.learn(row).catch(() => {}); // it stays a bot's message
+  }
+
+  /** Asks to whom a command went that was not written on this page, and what it said: its outcome does not tell. */
+  async learn({ message }) {
+    const { number, message_id } = message;
+    const query = new URLSearchParams({ number, limit: LEARNT_MAX });
+    const answer = await fetch(`/v1/topics/outbound/newest?${query}`);
+    const { events = [] } = await answer.json();
+    const written = events.find(({ type, data }) => type === "send.requested" && data?.command_id === message_id)?.data;
+    if (!written?.to) return;
+    const id = written.to.replace(/^\+|[\s().-]/g, "");
+    const known = this.states.get(`${number}:${id}`)?.contact;
+    const { type: kind = "text", [kind]: content } = written.message;
+    Object.assign(message, { kind, content, contact: known ?? { [/\D/.test(id) ? "user_id" : "wa_id"]: id } });
+    const row = this.rows.get(message_id);
+    if (row) this.draw(row);
   }
 
   note(wamid) {
@@ -114,7 +169,8 @@ export class Timeline {
     row.origin.dataset.origin = message.origin;
     row.origin.textContent = `${ARROWS[message.direction] ?? ""} ${t(`origin_${message.origin}`)}`;
     const name = message.contact?.name ?? message.contact?.wa_id ?? message.contact?.user_id ?? "";
-    row.words.textContent = `${name}: ${said(message.kind, message.content)}`;
+    const words = said(message.kind, message.content) || (message.unsent ? t("bots_message") : "");
+    row.words.textContent = name ? `${name}: ${words}` : words;
     const tail = [message.unsent, message.edited && t("edited"), message.revoked && t("deleted"), TICKS[message.status]];
     if (row.ms !== null) tail.push(t("in_ms", { ms: row.ms }));
     row.tail.textContent = tail.filter(Boolean).join(" · ");
