@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 
 import pytest
+from msgspec.structs import replace
 
 from schemas.topics import TIMELINE
 from services.media.address import Forbidden, resolved
 from services.relays.registry import Wanted
+from services.relays.state import Relay, Replay
 from services.relays.target import WrongAddress, reachable, target
+from services.relays.waiting import waits
 from tests.app.relay_receiver import receiver
 from tests.app.rig import service, until
 from tests.app.sandbox_receiver import NUMBER
@@ -32,6 +35,12 @@ async def added(rig, where, **more):
 
 async def state(rig, relay_id):
     return (await rig.admin.get(f"/v1/relays/{relay_id}")).json()
+
+
+async def asked(rig, relay_id, action, **body):
+    """What a relay is asked to do: status and title of the answer."""
+    answer = await rig.admin.post(f"/v1/relays/{relay_id}/{action}", json=body)
+    return answer.status_code, answer.json().get("title")
 
 
 async def resume(rig, relay_id):
@@ -100,7 +109,7 @@ async def test_what_was_not_taken_before_a_restart_is_delivered_after_it(tmp_pat
         await until(lambda: _is(rig, relay_id, "working"))
 
 
-async def test_a_shard_says_what_stands_in_its_way_and_an_operator_can_pass_it_over(tmp_path):
+async def test_a_shard_says_what_stands_in_its_way_and_an_operator_can_pass_that_over_and_nothing_else(tmp_path):
     async with relaying(tmp_path) as rig, receiver().listening() as there:
         await write(rig, 1)
         event_id = (await until(lambda: rig.records("timeline")))[0].event.id
@@ -111,10 +120,13 @@ async def test_a_shard_says_what_stands_in_its_way_and_an_operator_can_pass_it_o
         assert (trouble["event_id"], trouble["last"], trouble["seq"]) == (event_id, "422", "1")
         await write(rig, 1, 7)
         assert there.taken == []
-        assert (await rig.admin.post(f"/v1/relays/{relay_id}/skip", json={"event_id": event_id})).status_code == 200
+        none = (404, "no such event is tried now or comes next")
+        assert await asked(rig, relay_id, "skip", event_id="nope") == none
+        assert [await asked(rig, relay_id, "skip", event_id=event_id) for _ in range(2)] == [(200, None)] * 2
         await until(lambda: _has(there, 1), 20)
         assert seqs(there.taken) == [2]
         await until(lambda: _is(rig, relay_id, "working"))
+        assert "nope" not in (await rig.app.relaying.registry.relay(relay_id)).skips
 
 
 async def test_a_receiver_that_answers_410_is_left_alone_until_somebody_resumes_it(tmp_path):
@@ -189,45 +201,41 @@ async def test_a_paused_relay_keeps_its_place(tmp_path):
 
 async def test_events_are_sent_again_from_a_seq_on_with_the_ids_they_had(tmp_path):
     async with relaying(tmp_path) as rig, receiver().listening() as there:
-        relay_id = await added(rig, there)
+        relay_id = await added(rig, there, topics=["timeline", "conversations"], types=["message.added"])
         await write(rig, 9)
         await until(lambda: _has(there, 9))
         first = {event["id"] for event in there.taken}
         there.taken.clear()
-        answer = await rig.admin.post(f"/v1/relays/{relay_id}/replay", json={"number": NUMBER, "from_seq": 5})
-        assert answer.status_code == 202
+        for wrong, says in (
+            ({"number": NUMBER, "from_seq": 10}, "from_seq: beyond the newest of this number, which is 9"),
+            ({"number": "1", "from_seq": 1}, "number: has no events"),
+            ({"number": NUMBER, "from_seq": 1, "topic": "conversations"}, "topic: conversations counts no seq"),
+        ):
+            assert await asked(rig, relay_id, "replay", **wrong) == (422, says)
+        assert await asked(rig, relay_id, "replay", number=NUMBER, from_seq=5) == (202, None)
         await until(lambda: _has(there, 5))
         assert sorted(seqs(there.taken)) == [5, 6, 7, 8, 9]
         assert {event["id"] for event in there.taken} <= first
 
 
-async def test_what_cannot_be_skipped_or_sent_again_is_refused_in_a_sentence(tmp_path):
-    async with relaying(tmp_path) as rig, receiver().listening() as there:
-        await write(rig, 3)
-        await until(lambda: _count(rig, 3))
-        first, *later = [record.event.id for record in await rig.records("timeline")]
-        there.refuse = {first}
-        relay_id = await added(
-            rig, there, topics=["timeline", "conversations"], types=["message.added"], from_start=True
+async def test_what_waits_for_a_relay_is_what_lies_before_it_or_is_sent_again(tmp_path):
+    async with service(tmp_path) as rig:
+        await write(rig, 2)
+        await until(lambda: _count(rig, 2))
+        log = rig.app.log
+        _, last = [record.event.id for record in await rig.records("timeline")]
+        ends = {"timeline": [await log.end("timeline", shard) for shard in range(log.partitions)]}
+        new = Relay(relay_id="r", topics=["timeline"])
+        again = Replay("a", NUMBER, "timeline", 1, max(ends["timeline"]))
+        cases = (
+            (new, True),
+            (replace(new, types=["message.edited"]), False),
+            (replace(new, begins=ends), False),
+            (replace(new, begins=ends, replays=[again]), True),
         )
-
-        async def asked(action, **body):
-            answer = await rig.admin.post(f"/v1/relays/{relay_id}/{action}", json=body)
-            return answer.status_code, answer.json().get("title")
-
-        await until(lambda: _troubled(rig, relay_id))
-        none = (404, "no such event is tried now or comes next")
-        assert await asked("skip", event_id="nope") == none
-        assert [await asked("skip", event_id=one) for one in (first, first, later[-1])] == [(200, None)] * 3
-        await until(lambda: _is(rig, relay_id, "working"))
-        assert await asked("skip", event_id=later[0]) == none
-        beyond = "from_seq: beyond the newest of this number, which is 3"
-        assert await asked("replay", number=NUMBER, from_seq=4) == (422, beyond)
-        assert await asked("replay", number="1", from_seq=1) == (422, "number: has no events")
-        wrong = await asked("replay", number=NUMBER, topic="conversations", from_seq=1)
-        assert wrong == (422, "topic: conversations counts no seq")
-        assert (await asked("replay", number=NUMBER, from_seq=3))[0] == 202
-        assert (await rig.app.relaying.registry.relay(relay_id)).skips == [first, first, later[-1]]
+        for relay, expected in cases:
+            assert await waits(last, relay, log, rig.app.store) is expected
+            assert not await waits("nope", relay, log, rig.app.store)
 
 
 async def test_while_a_secret_is_rotated_receivers_may_check_with_either(tmp_path):
