@@ -1,5 +1,6 @@
 """The facts of one webhook as they are found: what those of one change share, and the form in which they leave."""
 
+import re
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -35,8 +36,7 @@ SLOW_LANE = frozenset({"history", "smb_app_state_sync"})
 AHEAD_S_MAX = 3600.0
 """A time further ahead is wrong, and would be the newest word on everything until it comes."""
 
-ID_DIGITS_MAX = 64
-"""What the published schema of a number allows; Meta's ids have up to 20."""
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class Webhook:
@@ -132,8 +132,11 @@ class Facts:
 
 
 def is_id(written: str) -> bool:
-    """Whether this can be the id of a number or a WABA. What cannot would be a number that is there for ever."""
-    return written.isdecimal() and written.isascii() and len(written) <= ID_DIGITS_MAX
+    """Whether this can be the id of a number or a WABA. What cannot would be a number that is there for ever.
+
+    Meta's are digits, and are not to be taken for numbers (Meta contract, appendix A): so are letters and `_.-` inside.
+    """
+    return _ID.fullmatch(written) is not None
 
 
 def canonical(fragment: Raw) -> bytes:
