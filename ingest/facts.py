@@ -32,7 +32,6 @@ DATA_BYTES_SMALL = 1024
 SLOW_LANE = frozenset({"history", "smb_app_state_sync"})
 """Fields whose items, known or not, must never delay a live one."""
 
-
 AHEAD_S_MAX = 3600.0
 """A time further ahead is wrong, and would be the newest word on everything until it comes."""
 

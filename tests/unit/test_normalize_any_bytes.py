@@ -241,14 +241,16 @@ def test_what_can_be_no_number_s_id_makes_no_number_and_is_kept_with_all_it_came
 
 
 @given(st.text(max_size=20) | st.integers().map(str), st.text(max_size=20) | st.integers(0).map(str))
-def test_every_fact_belongs_to_digits_or_to_nobody(number, waba):
+def test_every_fact_belongs_to_what_can_be_an_id_or_to_nobody(number, waba):
     event, _ = said_to(number, waba)
-    assert event.number == "unknown" or (event.number.isascii() and event.number.isdecimal())
+    assert event.number.isascii()
+    assert event.number.replace("_", "").replace(".", "").replace("-", "").isalnum()
 
 
 def test_an_id_that_is_a_json_number_and_one_of_any_length_are_taken():
     assert said_to(106540352242922)[0].number == "106540352242922"
     assert said_to("9" * 30)[0].number == "9" * 30
+    assert said_to("a-7_x.2")[0].number == "a-7_x.2"
 
 
 def test_content_that_follows_an_unsupported_message_is_another_fact():
