@@ -183,6 +183,7 @@ async def upload(rig, data=b"%PDF-1.7 hola", content_type="application/pdf", num
 
 async def test_an_uploaded_file_can_be_sent_by_its_id(rig):
     await rig.customer()
+    await until(rig.conversation)
     answer = await upload(rig)
     assert answer.status_code == 201
     media_id = answer.json()["id"]
