@@ -137,9 +137,7 @@ async def test_prometheus_tells_what_the_ledger_tells_in_every_panel_and_only_tr
         except TimeoutError:
             raise AssertionError(f"these panels stay empty: {await empty()}") from None
         firing = await server.ask('ALERTS{alertstate="firing"}')
-        others = {one["metric"]["alertname"] for one in firing} - {
-            "CoexistNotUnderstood"
-        }  # a part of the traffic is not
+        others = {one["metric"]["alertname"] for one in firing} - {"CoexistNotUnderstood"}  # as some traffic is not
         assert others == set()
         tell(f"prometheus: {len(asked)} panel queries answered by a real server, {len(others)} wrong alerts firing")
 
