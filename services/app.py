@@ -158,6 +158,7 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
         url, version = app.settings.meta_graph_url.rstrip("/"), app.settings.meta_graph_version
         api = graph.Graph(partial(graph.client, transport), url, version)
         stack.push_async_callback(api.aclose)
+        pause_s = app.settings.pause_minutes * 60
         sending = Sending(
             app.log,
             app.store,
@@ -167,11 +168,10 @@ def _start_processors(app: App, stack: AsyncExitStack, key: bytes, transport: ht
             app.clock,
             lambda outcome, seconds: app.metrics.graph.labels(outcome).observe(seconds),
             app.tracing,
-            app.settings.pause_minutes * 60,
+            pause_s,
         )
         app.hearing = Hearing(app.clock, listens="ingest" in app.roles)
         asked, restored_at = app.settings.opt_in_required, app.edition.restored_at
-        pause_s = app.settings.pause_minutes * 60
         delivery = Delivery(key, opt_in_required=asked, restored_at=restored_at, pause_s=pause_s)
         _start(app, stack, delivery, sending, app.hearing)
     if "media" in app.roles:

@@ -14,6 +14,7 @@ from echo_sync import imports, lifecycle
 from echo_sync.imports import CONTACTS_ASKED, HISTORY_ASKED, Import, import_key
 from echo_sync.lifecycle import LIFE, OURS, TOKEN
 from echo_sync.limits import PER_S_MAX, UNLIMITED
+from ingest.facts import is_id
 from schemas import items
 from schemas.instants import rfc3339
 from schemas.items import Item
@@ -30,7 +31,6 @@ from services.shard import decode_state
 
 NUMBERS_MAX = 10_000
 UNLIMITED_SAID = "unlimited"
-NUMBER_CHARS_MAX = 64
 TOKEN_SET = "TOKEN_SET"  # noqa: S105 - the name of an event
 """What is said once a number has another token: what held it because of the old one ends."""
 
@@ -67,7 +67,7 @@ def add(api: FastAPI, app: App) -> None:
         """
         refuse_strays(body, ("number", "waba", "business_phone", "rate_per_s", "token"))
         number, waba, phone = (body.get(name, "") for name in ("number", "waba", "business_phone"))
-        if not all(isinstance(text, str) for text in (number, waba, phone)) or not _is_id(number):
+        if not all(isinstance(text, str) for text in (number, waba, phone)) or not is_id(number):
             raise HTTPException(422, {"title": "number is missing", "fix": "Give Meta's phone number id as `number`."})
         item = Item(number=number, waba=waba, business_phone=phone, event="REGISTERED", raw=_rate(body))
         if body.get("token") is not None:
@@ -167,10 +167,6 @@ def _rate(body: dict[str, Any]) -> Raw | UnsetType:
 
 def _at(state: Number) -> str | None:
     return rfc3339(state.changed_at) if state.changed_at else None
-
-
-def _is_id(number: str) -> bool:
-    return number.isascii() and number.isalnum() and len(number) <= NUMBER_CHARS_MAX
 
 
 async def known(app: App, number: str) -> Number:

@@ -128,16 +128,19 @@ class Metrics:
         """For how long the oldest append has been under way."""
         return max(0.0, now - next(iter(self._under_way.values()), now))
 
-    def appended(self, entries: Sequence[tuple[str, Event]], now: float, seconds: float) -> None:
-        """Webhook items became durable."""
+    def appended(self, entries: Sequence[tuple[str, Event]], now: float, seconds: float) -> int:
+        """Webhook items became durable. Returns how many of them nobody understood."""
         self.last_webhook.set(now)
-        for (number, kind), count in Counted((event.number, item_kind(event)) for _, event in entries).items():
-            self._items[kind if kind in self._items else "unknown"].inc(count)
+        unknown = 0
+        for (number, kind), count in Counted((event.number, _item_kind(event)) for _, event in entries).items():
+            self._items[kind].inc(count)
             self._number_item(number, kind if kind in NUMBER_KINDS else OTHER).inc(count)
+            unknown += count * (kind == "unknown")
         for _, event in entries:
             if event.type == "webhook.echo":
                 self._echo["append"].observe(seconds)
                 self._echo["meta"].observe(max(0.0, event.recorded_at - event.at))
+        return unknown
 
     def _number_item(self, number: str, kind: str) -> Any:
         shown = self.number(number)
@@ -222,10 +225,12 @@ class Metrics:
         self.registry.register(_Figures(figures))
 
 
-def item_kind(event: Event) -> str:
+def _item_kind(event: Event) -> str:
     """What a webhook item counts as: its type without `webhook.`, or `unused` where nothing is drawn from its field."""
     kind = event.type.removeprefix("webhook.")
-    return "unused" if kind == "unknown" and decode(event).reason == UNUSED_FIELD else kind
+    if kind == "unknown":
+        return "unused" if decode(event).reason == UNUSED_FIELD else kind
+    return kind if kind in ITEM_KINDS else "unknown"
 
 
 class _Figures(Collector):

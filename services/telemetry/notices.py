@@ -16,7 +16,7 @@ import structlog
 from schemas.ports import Event
 from schemas.topics import ACCOUNT, SENDS
 from services.runner import Batch
-from services.telemetry.metrics import Metrics, item_kind
+from services.telemetry.metrics import Metrics
 
 EVERY_S = 60.0
 CAUSES_MAX = 64
@@ -76,8 +76,7 @@ class Notices:
 
     def appended(self, entries: Sequence[tuple[str, Event]], now: float, seconds: float) -> None:
         """Webhook items became durable."""
-        self._metrics.appended(entries, now, seconds)
-        unknown = sum(item_kind(event) == "unknown" for _, event in entries)
+        unknown = self._metrics.appended(entries, now, seconds)
         if unknown and (due := self._due("unknown", "unknown", happened=unknown)):
             log.warning("webhooks_not_understood", fix=NOT_UNDERSTOOD, **due)
 

@@ -40,11 +40,8 @@ class BehindReader:
         return getattr(self._reader, name)
 
     async def poll(self, limit, wait_s, *more):
-        if not self._reads.is_set():
-            await asyncio.sleep(min(wait_s, 0.01))
-            return []
-        found = await self._reader.poll(limit, min(wait_s, 0.01), *more)
-        await self._reads.wait()  # it was held back while it looked
+        found = await self._reader.poll(limit, wait_s, *more)
+        await self._reads.wait()
         return found
 
 

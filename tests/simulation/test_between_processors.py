@@ -25,6 +25,15 @@ def handover(line, kind, conversation, **more):
     line.hear(h.outbound(f"conversation.{kind}", line.now, conversation_id=conversation, **more), topic=OUTBOUND)
 
 
+def let_go(line):
+    """A person had answered and lets go; who owns the conversation has read of the answer alone."""
+    conversation = talk(line)
+    line.hear(h.echo("wamid.human", LAIA, line.now))
+    line.behind.add(CONVERSATIONS)
+    line.now += 5
+    line.append(OUTBOUND, h.outbound("conversation.release", line.now, conversation_id=conversation))
+
+
 def sent_ids(line):
     return [command for _, command, _ in line.sent]
 
@@ -34,11 +43,7 @@ def sent_ids(line):
 
 def test_a_command_after_a_release_goes_though_its_conversation_has_not_read_of_it():
     line = Line(auto=True)
-    conversation = talk(line)
-    line.hear(h.echo("wamid.human", LAIA, line.now))
-    line.behind.add(CONVERSATIONS)
-    line.now += 5
-    line.append(OUTBOUND, h.outbound("conversation.release", line.now, conversation_id=conversation))
+    let_go(line)
     line.ask("c1")
     line.later(1)
     assert line.outcomes("c1") == ["send.accepted"]
@@ -73,11 +78,7 @@ def test_a_takeover_of_a_conversation_that_nobody_has_written_down_yet_holds():
 
 def test_a_release_that_was_decided_upon_holds_before_the_socket_too():
     line = Line(hold=True)
-    conversation = talk(line)
-    line.hear(h.echo("wamid.human", LAIA, line.now))
-    line.behind.add(CONVERSATIONS)
-    line.now += 5
-    handover(line, "release", conversation)
+    let_go(line)
     line.ask("c1")
     line.leave(line.held.pop())
     assert sent_ids(line) == ["c1"]
